@@ -1,0 +1,29 @@
+//! The words of the house as types: plain data, parsed and not validated, with no I/O, no clock and no async.
+//! Nothing here may decide anything: that is the policy's.
+
+pub mod key;
+pub mod lease;
+pub mod pattern;
+pub mod principal;
+pub mod refusal;
+pub mod request;
+pub mod span;
+
+pub use key::{Fingerprint, KeyMeta, KeyName, Place};
+pub use lease::{Lease, LeaseId, LeaseSummary};
+pub use pattern::Pattern;
+pub use principal::{Fact, Principal, Selector};
+pub use refusal::{Code, Refusal, RequestId, Retry};
+pub use request::{Kind, Owner, Request, Scope};
+pub use span::{Rate, Ttl};
+
+/// A word that could not be read as what it should be: a lower-case sentence that never quotes a secret's source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+impl Malformed {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}

@@ -1,0 +1,91 @@
+//! What is asked for. Never says whether it may be had.
+
+use super::{KeyName, Malformed, Ttl};
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+/// One wish for a lease, as the caller put it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Which key.
+    pub key: KeyName,
+    /// Left out: the rule's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Left out: the rule's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Ttl>,
+    /// Never answer with a token that has fewer seconds to live. Left out: a third of the ttl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_remaining: Option<u32>,
+    /// How often a virtual key may be used; left out: the rule's maximum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// Whose life the lease shares.
+    #[serde(default)]
+    pub owner: Owner,
+    /// Narrows what a virtual key is good for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+}
+
+/// Who made the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Minted by the provider; cannot be narrowed or revoked.
+    Upstream,
+    /// Minted by us; good only at our gateway.
+    Virtual,
+}
+
+impl Kind {
+    /// As in JSON, config and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Upstream => "upstream",
+            Kind::Virtual => "virtual",
+        }
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text {
+            "upstream" => Ok(Kind::Upstream),
+            "virtual" => Ok(Kind::Virtual),
+            _ => Err(Malformed::new("a kind is upstream or virtual")),
+        }
+    }
+}
+
+/// The process whose life a lease shares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Owner {
+    /// The process that asked.
+    #[default]
+    Caller,
+    /// The caller's nearest ancestor that is not `sixty` itself.
+    Parent,
+    /// Nobody: lives until its deadline; the rule must allow it.
+    Detached,
+}
+
+/// What a virtual key is good for; an absent list allows all, an empty one nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scope {
+    /// HTTP methods in capitals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub methods: Option<Vec<String>>,
+    /// Patterns of the provider's paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
+    /// Patterns of model names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+}

@@ -1,0 +1,206 @@
+//! The one function that says yes. Pure, deny by default; whatever it is given, it answers.
+
+use super::{Detach, Permit, Rule, Rules};
+use crate::{
+    clock::Boottime,
+    model::{Fact, Owner, Principal, Request, Ttl},
+};
+
+/// Why not, for the audit and the operator; the caller hears only `denied` (or `malformed` for `TooShort`).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// Nobody spoke for this peer and key.
+    #[error("no rule matches this peer and key")]
+    NoRule,
+    /// The deciding rule gives no such kind.
+    #[error("rule `{rule}` gives no {kind} lease")]
+    Kind {
+        /// The deciding rule.
+        rule: String,
+        /// What was asked.
+        kind: &'static str,
+    },
+    /// The deciding rule wants leases to die with a process.
+    #[error("rule `{rule}` gives no detached lease")]
+    Detached {
+        /// The deciding rule.
+        rule: String,
+    },
+    /// The caller wants a token to have more left than it may ever have.
+    #[error("min_remaining is more than the {ttl} that rule `{rule}` gives")]
+    TooShort {
+        /// The deciding rule.
+        rule: String,
+        /// Its longest life.
+        ttl: Ttl,
+    },
+}
+
+impl Denial {
+    /// The rule that decided, if one did.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Denial::NoRule => None,
+            Denial::Kind { rule, .. } | Denial::Detached { rule } | Denial::TooShort { rule, .. } => Some(rule),
+        }
+    }
+}
+
+/// Judges one request: the first rule whose peer and key match decides.
+pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boottime) -> Result<Permit, Denial> {
+    let rule = rules
+        .0
+        .iter()
+        .find(|rule| rule.first_failure(principal).is_none() && names(rule, request))
+        .ok_or(Denial::NoRule)?;
+    let kind = match request.kind.or(rule.kinds.first().copied()) {
+        Some(kind) if rule.kinds.contains(&kind) => kind,
+        asked => {
+            return Err(Denial::Kind { rule: rule.name.clone(), kind: asked.map_or("such", |kind| kind.name()) });
+        }
+    };
+    if request.owner == Owner::Detached && rule.detach == Detach::Refused {
+        return Err(Denial::Detached { rule: rule.name.clone() });
+    }
+    let ttl = request.ttl.unwrap_or(rule.ttl.default).min(rule.ttl.max);
+    let min_remaining = request.min_remaining.unwrap_or(ttl.seconds() / 3);
+    if min_remaining > ttl.seconds() {
+        return Err(Denial::TooShort { rule: rule.name.clone(), ttl });
+    }
+    Ok(Permit {
+        key: request.key.clone(),
+        rule: rule.name.clone(),
+        kind,
+        ttl,
+        min_remaining,
+        uses: least(request.uses, rule.uses),
+        owner: request.owner,
+        scopes: std::iter::once(rule.scope.clone()).chain(request.scope.clone()).collect(),
+        share: rule.share,
+        rate: rule.rate,
+        holder: holder(rule, principal),
+        judged: now,
+    })
+}
+
+fn names(rule: &Rule, request: &Request) -> bool {
+    rule.keys.iter().any(|pattern| pattern.matches(request.key.as_str()))
+}
+
+/// The smaller of two limits, where none means no limit.
+fn least(one: Option<u32>, other: Option<u32>) -> Option<u32> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Lengths stand before values, so that no value can be read as the end of another.
+fn holder(rule: &Rule, principal: &Principal) -> String {
+    use std::fmt::Write;
+    let mut text = format!("{}:{}", rule.name.len(), rule.name);
+    let facts = std::iter::once(Fact::Uid).chain(rule.peer.iter().map(|condition| condition.fact()));
+    for value in facts.filter_map(|fact| principal.fact(fact)) {
+        let _ = write!(text, "|{}:{value}", value.len());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Kind, Scope};
+    use crate::policy::{Condition, TtlRange};
+
+    pub(crate) fn rule(name: &str, peer: Vec<Condition>) -> Rule {
+        Rule {
+            name: name.into(),
+            peer,
+            keys: vec!["dashscope/*".parse().unwrap()],
+            kinds: vec![Kind::Virtual, Kind::Upstream],
+            ttl: TtlRange { default: Ttl::DEFAULT, max: "120s".parse().unwrap() },
+            uses: Some(100),
+            rate: None,
+            scope: Scope::default(),
+            share: None,
+            detach: Detach::Refused,
+        }
+    }
+
+    fn principal(uid: u32) -> Principal {
+        Principal {
+            uid,
+            gid: uid,
+            pid: 7,
+            unit: None,
+            cgroup: None,
+            exe: Some("/usr/bin/curl".into()),
+            exe_sha256: None,
+            pid_ns: None,
+            socket: "broker",
+        }
+    }
+
+    fn request(text: &str) -> Request {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn judged(rules: &Rules, uid: u32, text: &str) -> Result<Permit, Denial> {
+        judge(rules, &principal(uid), &request(text), Boottime::default())
+    }
+
+    #[test]
+    fn no_rule_no_key() {
+        assert_eq!(judged(&Rules::default(), 0, r#"{"key":"dashscope/main"}"#).err(), Some(Denial::NoRule));
+        let rules = Rules(vec![rule("mine", vec![Condition::Uid(1)])]);
+        assert_eq!(judged(&rules, 2, r#"{"key":"dashscope/main"}"#).err(), Some(Denial::NoRule));
+        assert_eq!(judged(&rules, 1, r#"{"key":"openai/main"}"#).err(), Some(Denial::NoRule));
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides_even_to_say_no() {
+        let mut narrow = rule("narrow", vec![Condition::Uid(1)]);
+        narrow.kinds = vec![Kind::Virtual];
+        let rules = Rules(vec![narrow, rule("wide", vec![])]);
+        let refused = judged(&rules, 1, r#"{"key":"dashscope/main","kind":"upstream"}"#).err();
+        assert_eq!(refused, Some(Denial::Kind { rule: "narrow".into(), kind: "upstream" }));
+        assert_eq!(judged(&rules, 2, r#"{"key":"dashscope/main","kind":"upstream"}"#).unwrap().rule(), "wide");
+    }
+
+    #[test]
+    fn an_absent_fact_matches_nothing() {
+        let rules = Rules(vec![rule("unit", vec![Condition::Unit("**".parse().unwrap())])]);
+        assert_eq!(judged(&rules, 1, r#"{"key":"dashscope/main"}"#).err(), Some(Denial::NoRule));
+    }
+
+    #[test]
+    fn a_wish_is_cut_to_the_rule() {
+        let rules = Rules(vec![rule("mine", vec![])]);
+        let permit = judged(&rules, 1, r#"{"key":"dashscope/main","ttl":1800,"uses":500}"#).unwrap();
+        assert_eq!((permit.ttl().seconds(), permit.uses(), permit.kind()), (120, Some(100), Kind::Virtual));
+        let permit = judged(&rules, 1, r#"{"key":"dashscope/main","ttl":1,"uses":2}"#).unwrap();
+        assert_eq!((permit.ttl().seconds(), permit.uses()), (1, Some(2)));
+    }
+
+    #[test]
+    fn a_detached_lease_needs_the_rules_word() {
+        let rules = Rules(vec![rule("mine", vec![])]);
+        let refused = judged(&rules, 1, r#"{"key":"dashscope/main","owner":"detached"}"#).err();
+        assert_eq!(refused, Some(Denial::Detached { rule: "mine".into() }));
+    }
+
+    #[test]
+    fn a_token_is_not_promised_longer_than_it_lives() {
+        let rules = Rules(vec![rule("mine", vec![])]);
+        assert!(judged(&rules, 1, r#"{"key":"dashscope/main","min_remaining":121,"ttl":500}"#).is_err());
+        assert!(judged(&rules, 1, r#"{"key":"dashscope/main","min_remaining":120,"ttl":500}"#).is_ok());
+    }
+
+    #[test]
+    fn two_principals_never_count_as_one() {
+        let rules = Rules(vec![rule("mine", vec![Condition::Exe("**".parse().unwrap())])]);
+        let one = judged(&rules, 1, r#"{"key":"dashscope/main"}"#).unwrap();
+        let other = judged(&rules, 2, r#"{"key":"dashscope/main"}"#).unwrap();
+        assert_ne!(one.holder(), other.holder());
+    }
+}

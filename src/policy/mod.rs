@@ -1,0 +1,12 @@
+//! Who may have which key: rules, and the one function that turns a request into a permit.
+//! Pure: it reads no file, no clock and no counter, and it never denies by accident what it cannot parse.
+
+mod explain;
+mod judge;
+mod permit;
+mod rule;
+
+pub use explain::{Explanation, Step, explain};
+pub use judge::{Denial, judge};
+pub use permit::Permit;
+pub use rule::{Condition, Detach, Rule, Rules, TtlRange};

@@ -1,0 +1,94 @@
+//! Proof of one yes. Only `judge` makes it, and minting spends it.
+
+use crate::{
+    clock::Boottime,
+    model::{KeyName, Kind, Owner, Rate, Scope, Ttl},
+};
+use std::time::Duration;
+
+/// One judgement in the caller's favour, good for one lease.
+///
+/// It cannot be made elsewhere, copied, or used twice:
+///
+/// ```compile_fail
+/// let forged = sixty::policy::Permit { key: "a".parse().unwrap() };
+/// ```
+///
+/// ```compile_fail
+/// fn copied(permit: sixty::policy::Permit) -> (sixty::policy::Permit, sixty::policy::Permit) {
+///     (permit, permit)
+/// }
+/// ```
+///
+/// ```compile_fail
+/// fn cloned(permit: &sixty::policy::Permit) -> sixty::policy::Permit {
+///     Clone::clone(permit)
+/// }
+/// ```
+#[must_use = "a permit that is not spent was judged for nothing"]
+pub struct Permit {
+    pub(super) key: KeyName,
+    pub(super) rule: String,
+    pub(super) kind: Kind,
+    pub(super) ttl: Ttl,
+    pub(super) min_remaining: u32,
+    pub(super) uses: Option<u32>,
+    pub(super) owner: Owner,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) share: Option<Duration>,
+    pub(super) rate: Option<Rate>,
+    pub(super) holder: String,
+    pub(super) judged: Boottime,
+}
+
+impl Permit {
+    /// The key that may be used.
+    pub fn key(&self) -> &KeyName {
+        &self.key
+    }
+    /// The rule that said yes.
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+    /// Who makes the token.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+    /// The life that the lease may have at most, already capped by the rule.
+    pub fn ttl(&self) -> Ttl {
+        self.ttl
+    }
+    /// Seconds that the token must still have when it is answered.
+    pub fn min_remaining(&self) -> u32 {
+        self.min_remaining
+    }
+    /// Uses of a virtual key, already capped; none: no limit.
+    pub fn uses(&self) -> Option<u32> {
+        self.uses
+    }
+    /// Whose life the lease shares.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+    /// What a virtual key is good for: every one of these must allow it.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+    /// How long the token may be given to further principals of the rule.
+    pub fn share(&self) -> Option<Duration> {
+        self.share
+    }
+    /// How often the holder may ask.
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+    /// The principal as this rule sees it: the rule, the uid and the values of the facts that it names.
+    /// Rates are counted, and tokens shared, by this.
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+    /// When the judgement was made.
+    pub fn judged(&self) -> Boottime {
+        self.judged
+    }
+}

@@ -1,0 +1,144 @@
+//! Rules as data: one line of policy each. Deny by default: an empty list of rules gives nothing to anybody.
+
+use crate::model::{Fact, Kind, Pattern, Principal, Rate, Scope, Ttl};
+use std::{collections::BTreeSet, time::Duration};
+
+/// All rules, in the order in which they are read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rules(pub Vec<Rule>);
+
+impl Rules {
+    /// The facts that some rule names: attestation reads no others on a request's path.
+    pub fn needs(&self) -> BTreeSet<Fact> {
+        self.0.iter().flat_map(|rule| rule.peer.iter().map(Condition::fact)).collect()
+    }
+
+    /// What the owner on the control socket may do with every key: mint one token of the shortest life, to test it.
+    pub fn operator(uid: u32) -> Self {
+        Self(vec![Rule {
+            name: "operator".into(),
+            peer: vec![Condition::Uid(uid), Condition::Socket("control".into())],
+            keys: "**".parse().into_iter().collect(),
+            kinds: vec![Kind::Upstream],
+            ttl: TtlRange { default: Ttl::DEFAULT, max: Ttl::DEFAULT },
+            uses: None,
+            rate: None,
+            scope: Scope::default(),
+            share: None,
+            detach: Detach::Allowed,
+        }])
+    }
+}
+
+/// One rule: whom it is about, which keys, and within which bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    /// For people, the audit and `why`.
+    pub name: String,
+    /// All must hold.
+    pub peer: Vec<Condition>,
+    /// One must fit.
+    pub keys: Vec<Pattern>,
+    /// What may be had; the first is given to whom does not say.
+    pub kinds: Vec<Kind>,
+    /// How long.
+    pub ttl: TtlRange,
+    /// The most uses of one virtual key; none: no limit.
+    pub uses: Option<u32>,
+    /// How often a principal may ask.
+    pub rate: Option<Rate>,
+    /// What a virtual key is good for.
+    pub scope: Scope,
+    /// How long a minted token may be given to further principals of this rule.
+    pub share: Option<Duration>,
+    /// Whether a lease may outlive every process.
+    pub detach: Detach,
+}
+
+impl Rule {
+    /// The first condition that this principal fails.
+    pub fn first_failure(&self, principal: &Principal) -> Option<&Condition> {
+        self.peer.iter().find(|condition| !condition.holds(principal))
+    }
+}
+
+/// The default and the most of a lifetime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TtlRange {
+    /// For whom does not say.
+    pub default: Ttl,
+    /// Longer wishes are cut to this.
+    pub max: Ttl,
+}
+
+/// Whether `--detached` leases are given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Detach {
+    /// A lease dies with its process.
+    #[default]
+    Refused,
+    /// A lease may have no process.
+    Allowed,
+}
+
+/// One thing that must be true of a peer. An absent fact makes it false.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// This user.
+    Uid(u32),
+    /// This group.
+    Gid(u32),
+    /// A systemd unit.
+    Unit(Pattern),
+    /// A cgroup path.
+    Cgroup(Pattern),
+    /// A program's path.
+    Exe(Pattern),
+    /// A program's SHA-256, lower-case hex.
+    ExeSha256(String),
+    /// A pid namespace's inode.
+    PidNs(u64),
+    /// The socket asked on.
+    Socket(String),
+}
+
+impl Condition {
+    /// The fact that it looks at.
+    pub fn fact(&self) -> Fact {
+        match self {
+            Condition::Uid(_) => Fact::Uid,
+            Condition::Gid(_) => Fact::Gid,
+            Condition::Unit(_) => Fact::Unit,
+            Condition::Cgroup(_) => Fact::Cgroup,
+            Condition::Exe(_) => Fact::Exe,
+            Condition::ExeSha256(_) => Fact::ExeSha256,
+            Condition::PidNs(_) => Fact::PidNs,
+            Condition::Socket(_) => Fact::Socket,
+        }
+    }
+
+    /// What it wants, as text.
+    pub fn wanted(&self) -> String {
+        match self {
+            Condition::Uid(id) | Condition::Gid(id) => id.to_string(),
+            Condition::Unit(pattern) | Condition::Cgroup(pattern) | Condition::Exe(pattern) => pattern.to_string(),
+            Condition::ExeSha256(text) | Condition::Socket(text) => text.clone(),
+            Condition::PidNs(inode) => inode.to_string(),
+        }
+    }
+
+    fn holds(&self, principal: &Principal) -> bool {
+        let fits = |pattern: &Pattern, fact: Option<&str>| fact.is_some_and(|text| pattern.matches(text));
+        match self {
+            Condition::Uid(uid) => principal.uid == *uid,
+            Condition::Gid(gid) => principal.gid == *gid,
+            Condition::Unit(pattern) => fits(pattern, principal.unit.as_deref()),
+            Condition::Cgroup(pattern) => fits(pattern, principal.cgroup.as_deref()),
+            // A path that is no UTF-8 fits nothing: it must not be made to fit by replacement characters.
+            Condition::Exe(pattern) => fits(pattern, principal.exe.as_ref().and_then(|path| path.to_str())),
+            Condition::ExeSha256(hash) => principal.exe_sha256.as_ref() == Some(hash),
+            Condition::PidNs(inode) => principal.pid_ns == Some(*inode),
+            Condition::Socket(name) => principal.socket == name,
+        }
+    }
+}
