@@ -1,5 +1,14 @@
 //! `sixty` holds long-lived API keys and hands out 60-second ones over a Unix socket.
 
+pub mod clock;
+pub mod secret;
+pub mod sys;
+
+/// Every block of the heap is zeroed when it is freed; the feature is the leak test's negative control.
+#[cfg(not(feature = "leaky-allocator"))]
+#[global_allocator]
+static ALLOCATOR: sys::alloc::WipingAllocator = sys::alloc::WipingAllocator;
+
 /// Runs the program.
 pub fn main() -> std::process::ExitCode {
     std::process::ExitCode::SUCCESS
