@@ -1,6 +1,8 @@
 //! `sixty` holds long-lived API keys and hands out 60-second ones over a Unix socket.
 
+pub mod attest;
 pub mod clock;
+pub mod ledger;
 pub mod model;
 pub mod policy;
 pub mod recipe;

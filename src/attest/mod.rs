@@ -1,0 +1,133 @@
+//! From a kernel peer to a principal, and "is it still that process?". Facts are read by the pidfd's process alone;
+//! it never guesses a fact and never judges.
+
+mod exe;
+mod parent;
+mod unit;
+
+pub use parent::ParentError;
+
+use crate::{
+    model::{Fact, Principal},
+    sys::{
+        peer::{self, PeerCredentials, PeerError},
+        procfs::Exe,
+    },
+};
+use exe::Hashes;
+use std::{collections::BTreeSet, os::fd::BorrowedFd, path::PathBuf};
+
+/// Makes principals of peers; remembers hashes of programs between calls.
+pub struct Attestor {
+    hashes: Hashes,
+    own_exe: Option<exe::FileId>,
+}
+
+/// One connected process: the kernel's word at connect, and the program it ran when we first looked.
+pub struct Peer {
+    credentials: PeerCredentials,
+    exe: Option<PathBuf>,
+    socket: &'static str,
+}
+
+/// Why a peer is refused before or between its requests.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError {
+    /// The kernel does not vouch for it.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// It ended while we looked.
+    #[error("process {0} has ended")]
+    Gone(u32),
+    /// It runs another program than when it connected.
+    #[error("process {0} changed its program after it connected")]
+    Changed(u32),
+}
+
+impl Attestor {
+    /// An attestor that hashes programs of up to `largest_exe` bytes.
+    pub fn new(largest_exe: u64) -> Self {
+        Self { hashes: Hashes::new(largest_exe), own_exe: exe::FileId::of_self() }
+    }
+
+    /// Takes the facts of a connection before a byte of it is read.
+    pub fn meet(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Peer, AttestError> {
+        let credentials = peer::credentials(connection)?;
+        let exe = program(&credentials);
+        let peer = Peer { credentials, exe, socket };
+        peer.still_there()?;
+        Ok(peer)
+    }
+
+    /// What the rules need to know of the peer now. Facts that can't be read are absent.
+    pub fn identify(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
+        let process = peer.credentials.proc.as_ref();
+        let mut principal = peer.bare();
+        if needs.contains(&Fact::Exe) || needs.contains(&Fact::ExeSha256) {
+            // An exec since connect would lend one program's name to another's connection.
+            if program(&peer.credentials) != peer.exe {
+                return Err(AttestError::Changed(peer.pid()));
+            }
+            // In a mount namespace of its own a process can have any path: then it is not the file that we know.
+            principal.exe = principal.exe.filter(|path| exe::is_the_file_at(path, peer.credentials.pid));
+        }
+        if needs.contains(&Fact::ExeSha256) {
+            principal.exe_sha256 = process.and_then(|process| self.hashes.of(process));
+        }
+        if needs.contains(&Fact::Unit) || needs.contains(&Fact::Cgroup) {
+            principal.cgroup = process.and_then(|process| process.cgroup().ok());
+            principal.unit = principal.cgroup.as_deref().and_then(unit::of);
+        }
+        if needs.contains(&Fact::PidNs) {
+            principal.pid_ns = process.and_then(|process| process.pid_namespace().ok());
+        }
+        peer.still_there()?;
+        Ok(principal)
+    }
+
+    /// Everything that can be known of the peer, for `whoami` and `why`.
+    pub fn identify_fully(&self, peer: &Peer) -> Result<Principal, AttestError> {
+        let all = [Fact::Unit, Fact::Cgroup, Fact::Exe, Fact::ExeSha256, Fact::PidNs];
+        self.identify(peer, &all.into_iter().collect())
+    }
+}
+
+impl Peer {
+    /// Its process number, for people.
+    pub fn pid(&self) -> u32 {
+        self.credentials.pid.unsigned_abs()
+    }
+
+    /// Its user, as the kernel vouches.
+    pub fn uid(&self) -> u32 {
+        self.credentials.uid
+    }
+
+    /// Whether the process that connected still lives.
+    pub fn still_there(&self) -> Result<(), AttestError> {
+        if self.credentials.is_alive() { Ok(()) } else { Err(AttestError::Gone(self.pid())) }
+    }
+
+    /// What is known without reading anything.
+    fn bare(&self) -> Principal {
+        Principal {
+            uid: self.credentials.uid,
+            gid: self.credentials.gid,
+            pid: self.pid(),
+            unit: None,
+            cgroup: None,
+            exe: self.exe.clone(),
+            exe_sha256: None,
+            pid_ns: None,
+            socket: self.socket,
+        }
+    }
+}
+
+/// The path of the program; a deleted one has none, since another file may stand there by now.
+fn program(credentials: &PeerCredentials) -> Option<PathBuf> {
+    match credentials.proc.as_ref()?.exe() {
+        Ok(Exe::At(path)) => Some(path),
+        _ => None,
+    }
+}

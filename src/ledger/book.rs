@@ -1,0 +1,332 @@
+//! The ledger's book: slots, owners' lists, deadlines by the second, and what ended of late.
+//! Every change goes through `enter` and `remove`, so that no list can forget a lease.
+
+use super::{
+    Ended, LedgerOptions,
+    index::Index,
+    rate::Rates,
+    slots::{self, NONE, Slot, Slots},
+    terms::{Shelf, Terms},
+};
+use crate::{
+    clock::Boottime,
+    model::{KeyName, Kind, LeaseId, LeaseSummary},
+    sys::process::Process,
+};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+use subtle::ConstantTimeEq;
+
+/// A lease to be entered.
+pub struct New {
+    /// What it has in common with others.
+    pub terms: Terms,
+    /// SHA-256 of a virtual key's token.
+    pub digest: Option<[u8; 32]>,
+    /// When it is over.
+    pub deadline: Boottime,
+    /// The same in Unix seconds, as the caller was told.
+    pub expires_at: u64,
+    /// Uses of a virtual key; none: no limit.
+    pub uses: Option<u32>,
+}
+
+/// No room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// In all.
+    #[error("all leases are out; raise `leases` under [limits]")]
+    All,
+    /// For this user.
+    #[error("this user has all the leases that one may have; raise `leases_per_uid` under [limits]")]
+    Uid,
+    /// The kernel gave no random number.
+    #[error("no random number for a lease's id")]
+    Random,
+}
+
+/// Which leases to take back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// One.
+    Id(LeaseId),
+    /// One, if it is this user's.
+    OwnId(LeaseId, u32),
+    /// All of a key.
+    Key(KeyName),
+    /// All of principals with this selector.
+    Peer(String),
+    /// All.
+    All,
+}
+
+/// What a revocation did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// Leases taken back.
+    pub leases: usize,
+    /// Of these, tokens that live on at the provider.
+    pub upstream: usize,
+    /// How long the last of them lives on, in seconds.
+    pub upstream_seconds: u64,
+}
+
+/// Ended leases that `leases --all` still shows.
+const REMEMBERED: usize = 1024;
+
+pub(super) struct Book {
+    options: LedgerOptions,
+    slots: Slots,
+    index: Index,
+    shelf: Shelf,
+    owners: Vec<Owner>,
+    by_process: HashMap<(u32, u64), u32>,
+    deadlines: BTreeMap<u64, Vec<u32>>,
+    per_uid: HashMap<u32, usize>,
+    ended: VecDeque<LeaseSummary>,
+    pub(super) rates: Rates,
+}
+
+struct Owner {
+    process: Option<(u32, u64)>,
+    first: u32,
+}
+
+impl Book {
+    pub(super) fn new(options: LedgerOptions) -> Self {
+        Self {
+            options,
+            slots: Slots::new(),
+            index: Index::new(),
+            shelf: Shelf::default(),
+            owners: Vec::new(),
+            by_process: HashMap::new(),
+            deadlines: BTreeMap::new(),
+            per_uid: HashMap::new(),
+            ended: VecDeque::new(),
+            rates: Rates::default(),
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.slots.live()
+    }
+
+    /// The number of this process as an owner, and whether it is a new one that must be watched.
+    pub(super) fn own(&mut self, process: &Process) -> (u32, bool) {
+        let incarnation = (process.pid, process.started);
+        if let Some(number) = self.by_process.get(&incarnation) {
+            return (*number, false);
+        }
+        let owner = Owner { process: Some(incarnation), first: NONE };
+        let number = match self.owners.iter().position(|owner| owner.process.is_none()) {
+            Some(free) => {
+                self.owners[free] = owner;
+                free
+            }
+            None => {
+                self.owners.push(owner);
+                self.owners.len() - 1
+            }
+        } as u32;
+        self.by_process.insert(incarnation, number);
+        (number, true)
+    }
+
+    pub(super) fn enter(&mut self, new: New, owner: Option<u32>) -> Result<LeaseId, Full> {
+        if self.slots.live() >= self.options.leases {
+            return Err(Full::All);
+        }
+        let count = self.per_uid.entry(new.terms.uid).or_default();
+        if *count >= self.options.leases_per_uid {
+            return Err(Full::Uid);
+        }
+        *count += 1;
+        let tag = tag()?;
+        let owner = owner.unwrap_or(NONE);
+        let next = self.owners.get(owner as usize).map_or(NONE, |owner| owner.first);
+        let second = second(new.deadline);
+        let slot = Slot {
+            digest: new.digest.unwrap_or_default(),
+            deadline: new.deadline.nanos(),
+            expires_at: new.expires_at,
+            tag,
+            terms: self.shelf.put(new.terms),
+            owner,
+            next,
+            before: NONE,
+            uses: new.uses.unwrap_or(NONE),
+        };
+        let number = self.slots.insert(slot);
+        if let Some(digest) = new.digest {
+            self.index.put(&digest, number);
+        }
+        if let Some(after) = self.slots.at_mut(next) {
+            after.before = number;
+        }
+        if let Some(owner) = self.owners.get_mut(owner as usize) {
+            owner.first = number;
+        }
+        self.deadlines.entry(second).or_default().push(number);
+        Ok(slots::id(number, tag))
+    }
+
+    /// When the reaper must look next.
+    pub(super) fn earliest(&self) -> Option<Boottime> {
+        let (second, _) = self.deadlines.first_key_value()?;
+        Some(Boottime::from_nanos(second.saturating_mul(NANOS)))
+    }
+
+    pub(super) fn reap(&mut self, now: Boottime, most: usize) -> Option<Boottime> {
+        let mut left = most;
+        while let Some(mut bucket) = self.deadlines.first_entry() {
+            if bucket.key().saturating_mul(NANOS) > now.nanos() || left == 0 {
+                break;
+            }
+            let numbers = bucket.get_mut();
+            let batch = numbers.split_off(numbers.len().saturating_sub(left));
+            if numbers.is_empty() {
+                bucket.remove();
+            }
+            left -= batch.len();
+            for number in batch {
+                // A slot that was freed and taken again has a deadline of its own, and is in another bucket for it.
+                if self.slots.at(number).is_some_and(|slot| slot.deadline <= now.nanos()) {
+                    self.remove(number, "expired");
+                }
+            }
+        }
+        self.earliest()
+    }
+
+    pub(super) fn revoke(&mut self, which: &Which, wall: u64) -> Revoked {
+        let chosen: Vec<u32> = match which {
+            Which::Id(id) => self.slots.find(*id).into_iter().collect(),
+            Which::OwnId(id, uid) => {
+                let own = |number: &u32| self.terms(*number).is_some_and(|terms| terms.uid == *uid);
+                self.slots.find(*id).filter(own).into_iter().collect()
+            }
+            Which::Key(key) => self.numbers(|terms| terms.key == *key),
+            Which::Peer(selector) => self.numbers(|terms| terms.peer.contains(selector)),
+            Which::All => self.numbers(|_| true),
+        };
+        let mut revoked = Revoked { leases: chosen.len(), ..Default::default() };
+        for number in chosen {
+            let upstream = self.terms(number).is_some_and(|terms| terms.kind == Kind::Upstream);
+            let slot = self.remove(number, "revoked");
+            if upstream {
+                revoked.upstream += 1;
+                revoked.upstream_seconds = revoked.upstream_seconds.max(slot.expires_at.saturating_sub(wall));
+            }
+        }
+        revoked
+    }
+
+    /// The owner has ended: its virtual leases are dead; upstream tokens live on and stay listed until their end.
+    pub(super) fn bury(&mut self, owner: u32) {
+        let Some(grave) = self.owners.get_mut(owner as usize) else { return };
+        let mut number = std::mem::replace(&mut grave.first, NONE);
+        if let Some(incarnation) = grave.process.take() {
+            self.by_process.remove(&incarnation);
+        }
+        while let Some(slot) = self.slots.at_mut(number) {
+            let next = std::mem::replace(&mut slot.next, NONE);
+            (slot.before, slot.owner) = (NONE, NONE);
+            if self.terms(number).is_some_and(|terms| terms.kind == Kind::Virtual) {
+                self.remove(number, "revoked");
+            }
+            number = next;
+        }
+    }
+
+    pub(super) fn list(&self, uid: Option<u32>, ended: Ended, now: Boottime) -> Vec<LeaseSummary> {
+        let mine = |summary: &LeaseSummary| uid.is_none_or(|uid| summary.uid == uid);
+        let live = self.slots.iter().filter(|(_, slot)| slot.deadline > now.nanos());
+        let live = live.filter_map(|(number, slot)| self.summary(number, slot, now, "live"));
+        let over = self.ended.iter().filter(|_| ended == Ended::Shown).cloned();
+        live.chain(over).filter(mine).collect()
+    }
+
+    /// The terms of the live virtual lease whose token has this digest.
+    pub(super) fn find(&self, digest: &[u8; 32], now: Boottime) -> Option<Arc<Terms>> {
+        let slot = self.slots.at(self.index.at(digest)?)?;
+        let same = bool::from(slot.digest.ct_eq(digest));
+        self.shelf.at(slot.terms).filter(|_| same && slot.deadline > now.nanos()).cloned()
+    }
+
+    fn numbers(&self, wanted: impl Fn(&Terms) -> bool) -> Vec<u32> {
+        let fits = |slot: &Slot| self.shelf.at(slot.terms).is_some_and(|terms| wanted(terms));
+        self.slots.iter().filter(|(_, slot)| fits(slot)).map(|(number, _)| number).collect()
+    }
+
+    fn terms(&self, number: u32) -> Option<&Terms> {
+        self.shelf.at(self.slots.at(number)?.terms).map(AsRef::as_ref)
+    }
+
+    fn remove(&mut self, number: u32, state: &'static str) -> Slot {
+        let summary = self.slots.at(number).and_then(|slot| self.summary(number, slot, Boottime::NEVER, state));
+        let slot = self.slots.remove(number);
+        if let Some(after) = self.slots.at_mut(slot.next) {
+            after.before = slot.before;
+        }
+        match self.slots.at_mut(slot.before) {
+            Some(before) => before.next = slot.next,
+            None => {
+                if let Some(owner) = self.owners.get_mut(slot.owner as usize) {
+                    owner.first = slot.next;
+                }
+            }
+        }
+        self.index.remove(&slot.digest, number);
+        self.shelf.release(slot.terms);
+        if let Some(summary) = summary {
+            if let Some(count) = self.per_uid.get_mut(&summary.uid) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_uid.remove(&summary.uid);
+                }
+            }
+            if self.ended.len() == REMEMBERED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(summary);
+        }
+        slot
+    }
+
+    fn summary(&self, number: u32, slot: &Slot, now: Boottime, state: &'static str) -> Option<LeaseSummary> {
+        let terms = self.shelf.at(slot.terms)?;
+        let left = Boottime::from_nanos(slot.deadline).since(now).as_secs();
+        let owner = self.owners.get(slot.owner as usize).and_then(|owner| owner.process);
+        Some(LeaseSummary {
+            id: slots::id(number, slot.tag),
+            key: terms.key.clone(),
+            kind: terms.kind,
+            rule: terms.rule.clone(),
+            expires_at: slot.expires_at,
+            expires_in: u32::try_from(left).unwrap_or(u32::MAX),
+            uid: terms.uid,
+            owner_pid: owner.map(|(pid, _)| pid),
+            uses_left: (slot.uses != NONE).then_some(slot.uses),
+            state,
+        })
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+/// The second in which the reaper will find a deadline passed.
+fn second(deadline: Boottime) -> u64 {
+    deadline.nanos().div_ceil(NANOS)
+}
+
+fn tag() -> Result<u32, Full> {
+    loop {
+        match getrandom::u32().map_err(|_| Full::Random)? {
+            0 => {}
+            tag => return Ok(tag),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The live leases: ids, owners, deadlines and rates, each counted in one place under one lock.
+//! It holds digests of tokens and never a token, and it judges nothing.
+
+mod book;
+mod index;
+mod rate;
+mod slots;
+mod terms;
+mod watch;
+
+pub use book::{Full, New, Revoked, Which};
+pub use terms::Terms;
+
+use crate::{
+    clock::{Boottime, Clock},
+    model::{LeaseId, LeaseSummary, Rate},
+    sys::process::Process,
+};
+use book::Book;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Bounds of the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerOptions {
+    /// Live leases in all.
+    pub leases: usize,
+    /// Live leases of one user.
+    pub leases_per_uid: usize,
+}
+
+/// All live leases. Clones are the same ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    book: Arc<Mutex<Book>>,
+    clock: Clock,
+    /// Told when a deadline may have become the earliest.
+    earlier: Arc<Notify>,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new(options: LedgerOptions, clock: Clock) -> Self {
+        Self { book: Arc::new(Mutex::new(Book::new(options))), clock, earlier: Arc::default() }
+    }
+
+    /// Enters one lease. With an owner it lives at most as long as that process.
+    pub fn enter(&self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
+        let mut book = self.book();
+        let owner = match owner {
+            None => None,
+            Some(process) => {
+                let (owner, fresh) = book.own(&process);
+                if fresh {
+                    watch::owner(self.clone(), owner, process.pidfd);
+                }
+                Some(owner)
+            }
+        };
+        let earliest = book.earliest();
+        let id = book.enter(new, owner)?;
+        if book.earliest() != earliest {
+            self.earlier.notify_one();
+        }
+        Ok(id)
+    }
+
+    /// Takes leases back, and tells what of them lives on upstream.
+    pub fn revoke(&self, which: &Which) -> Revoked {
+        self.book().revoke(which, self.clock.wall())
+    }
+
+    /// The leases of one user, or all; `ended` ones too, as far as they are remembered.
+    pub fn list(&self, uid: Option<u32>, ended: Ended) -> Vec<LeaseSummary> {
+        self.book().list(uid, ended, self.clock.boot())
+    }
+
+    /// The terms of the live virtual lease whose token has this SHA-256.
+    pub fn find(&self, digest: &[u8; 32]) -> Option<Arc<Terms>> {
+        self.book().find(digest, self.clock.boot())
+    }
+
+    /// Live leases.
+    pub fn count(&self) -> usize {
+        self.book().count()
+    }
+
+    /// Takes one ask from the holder's bucket; else how many seconds to wait.
+    pub fn take(&self, holder: &str, rate: Rate) -> Result<(), u32> {
+        let now = self.clock.boot();
+        self.book().rates.take(holder, rate, now)
+    }
+
+    /// Removes at most `most` leases that are over. Gives the next deadline.
+    pub fn reap(&self, most: usize) -> Option<Boottime> {
+        let now = self.clock.boot();
+        self.book().reap(now, most)
+    }
+
+    /// Starts the task that removes leases at their deadlines, also right after the machine slept.
+    pub fn spawn_reaper(&self) -> Result<tokio::task::JoinHandle<()>, nix::errno::Errno> {
+        watch::reaper(self.clone())
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a list shows what is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Live leases alone.
+    Left,
+    /// Those too that ended of late.
+    Shown,
+}
+
+#[cfg(test)]
+mod tests;

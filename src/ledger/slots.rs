@@ -1,0 +1,124 @@
+//! The leases themselves: 80 bytes each, in chunks that never move, so that growth never stops the loop.
+
+use crate::model::LeaseId;
+
+/// One lease. `NONE` ends a list.
+#[derive(Clone)]
+pub(super) struct Slot {
+    /// SHA-256 of a virtual key's token; zeros for an upstream one.
+    pub(super) digest: [u8; 32],
+    /// Nanoseconds of CLOCK_BOOTTIME.
+    pub(super) deadline: u64,
+    /// Unix seconds.
+    pub(super) expires_at: u64,
+    /// Random: tells this lease from the next in the same slot. 0: the slot is free.
+    pub(super) tag: u32,
+    /// On the shelf.
+    pub(super) terms: u32,
+    /// The process that it dies with.
+    pub(super) owner: u32,
+    /// The owner's other leases; of a free slot, the next free one.
+    pub(super) next: u32,
+    /// The owner's other leases.
+    pub(super) before: u32,
+    /// `NONE`: no limit.
+    pub(super) uses: u32,
+}
+
+/// No slot, no owner, no limit.
+pub(super) const NONE: u32 = u32::MAX;
+const CHUNK: usize = 4096;
+
+/// All slots.
+pub(super) struct Slots {
+    chunks: Vec<Box<[Slot]>>,
+    free: u32,
+    live: usize,
+}
+
+impl Slots {
+    pub(super) fn new() -> Self {
+        Self { chunks: Vec::new(), free: NONE, live: 0 }
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Puts a lease into a free slot.
+    pub(super) fn insert(&mut self, slot: Slot) -> u32 {
+        if self.free == NONE {
+            self.grow();
+        }
+        let number = self.free;
+        let place = self.place(number);
+        let next_free = place.next;
+        *place = slot;
+        self.free = next_free;
+        self.live += 1;
+        number
+    }
+
+    /// Takes a lease out.
+    pub(super) fn remove(&mut self, number: u32) -> Slot {
+        let free = self.free;
+        let place = self.place(number);
+        let taken = place.clone();
+        *place = Slot { next: free, ..EMPTY };
+        self.free = number;
+        self.live -= 1;
+        taken
+    }
+
+    /// The lease in a slot; none when it is free.
+    pub(super) fn at(&self, number: u32) -> Option<&Slot> {
+        let chunk = self.chunks.get(number as usize / CHUNK)?;
+        Some(&chunk[number as usize % CHUNK]).filter(|slot| slot.tag != 0)
+    }
+
+    /// The same, to change.
+    pub(super) fn at_mut(&mut self, number: u32) -> Option<&mut Slot> {
+        let chunk = self.chunks.get_mut(number as usize / CHUNK)?;
+        Some(&mut chunk[number as usize % CHUNK]).filter(|slot| slot.tag != 0)
+    }
+
+    /// The slot of a lease that is still in it.
+    pub(super) fn find(&self, id: LeaseId) -> Option<u32> {
+        let number = (id.0 >> 32) as u32;
+        self.at(number).filter(|slot| slot.tag == id.0 as u32).map(|_| number)
+    }
+
+    /// Every live lease with its slot.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        let all = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
+        all.filter(|(_, slot)| slot.tag != 0).map(|(number, slot)| (number as u32, slot))
+    }
+
+    fn place(&mut self, number: u32) -> &mut Slot {
+        &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
+    }
+
+    fn grow(&mut self) {
+        let first = (self.chunks.len() * CHUNK) as u32;
+        let link = |n: usize| if n + 1 < CHUNK { first + n as u32 + 1 } else { NONE };
+        self.chunks.push((0..CHUNK).map(|n| Slot { next: link(n), ..EMPTY }).collect());
+        self.free = first;
+    }
+}
+
+/// The id of the lease with this tag in this slot.
+pub(super) fn id(number: u32, tag: u32) -> LeaseId {
+    LeaseId(u64::from(number) << 32 | u64::from(tag))
+}
+
+const EMPTY: Slot = Slot {
+    digest: [0; 32],
+    deadline: 0,
+    expires_at: 0,
+    tag: 0,
+    terms: NONE,
+    owner: NONE,
+    next: NONE,
+    before: NONE,
+    uses: NONE,
+};

@@ -1,0 +1,93 @@
+//! What many leases have in common, kept once: at a million leases each byte of one counts.
+
+use crate::model::{KeyName, Kind, Scope};
+use std::{collections::HashMap, sync::Arc};
+
+/// The terms of a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// The key behind it.
+    pub key: KeyName,
+    /// The rule that allowed it.
+    pub rule: String,
+    /// Who made the token.
+    pub kind: Kind,
+    /// The principal's selectors, as text (`uid:1000`).
+    pub peer: Vec<String>,
+    /// The principal's user.
+    pub uid: u32,
+    /// What a virtual key is good for: every one must allow it.
+    pub scopes: Vec<Scope>,
+}
+
+/// Terms by number, counted.
+#[derive(Default)]
+pub(super) struct Shelf {
+    kept: Vec<Option<(Arc<Terms>, u32)>>,
+    free: Vec<u32>,
+    numbers: HashMap<Vec<u8>, u32>,
+}
+
+impl Shelf {
+    /// The number of these terms, which are kept once more often.
+    pub(super) fn put(&mut self, terms: Terms) -> u32 {
+        let mark = mark(&terms);
+        if let Some(number) = self.numbers.get(&mark) {
+            if let Some(Some((_, count))) = self.kept.get_mut(*number as usize) {
+                *count += 1;
+            }
+            return *number;
+        }
+        let entry = Some((Arc::new(terms), 1));
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.kept[number as usize] = entry;
+                number
+            }
+            None => {
+                self.kept.push(entry);
+                (self.kept.len() - 1) as u32
+            }
+        };
+        self.numbers.insert(mark, number);
+        number
+    }
+
+    /// The terms of a number that is in use.
+    pub(super) fn at(&self, number: u32) -> Option<&Arc<Terms>> {
+        self.kept.get(number as usize)?.as_ref().map(|(terms, _)| terms)
+    }
+
+    /// Gives back one use; the last one frees the number.
+    pub(super) fn release(&mut self, number: u32) {
+        let Some(Some((terms, count))) = self.kept.get_mut(number as usize) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.numbers.remove(&mark(terms));
+            self.kept[number as usize] = None;
+            self.free.push(number);
+        }
+    }
+}
+
+/// Two terms have one mark only if they are equal: lengths stand before values.
+fn mark(terms: &Terms) -> Vec<u8> {
+    let mut mark = Vec::with_capacity(128);
+    let mut put = |bytes: &[u8]| {
+        mark.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        mark.extend_from_slice(bytes);
+    };
+    put(terms.key.as_str().as_bytes());
+    put(terms.rule.as_bytes());
+    put(terms.kind.name().as_bytes());
+    put(&terms.uid.to_le_bytes());
+    terms.peer.iter().for_each(|selector| put(selector.as_bytes()));
+    put(b"");
+    for scope in &terms.scopes {
+        for list in [&scope.methods, &scope.paths, &scope.models] {
+            put(if list.is_some() { b"list" } else { b"" });
+            list.iter().flatten().for_each(|text| put(text.as_bytes()));
+        }
+    }
+    mark
+}

@@ -1,0 +1,148 @@
+//! What the ledger promises, by a hand-wound clock.
+
+use super::*;
+use crate::model::{KeyName, Kind};
+use std::time::Duration;
+
+fn ledger(leases: usize, leases_per_uid: usize) -> (Ledger, crate::clock::Winder, Clock) {
+    let (clock, winder) = Clock::manual(1_000_000);
+    (Ledger::new(LedgerOptions { leases, leases_per_uid }, clock.clone()), winder, clock)
+}
+
+fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
+    let key: KeyName = "dashscope/main".parse().unwrap();
+    let peer = vec![format!("uid:{uid}")];
+    New {
+        terms: Terms { key, rule: "mine".into(), kind, peer, uid, scopes: Vec::new() },
+        digest: (kind == Kind::Virtual).then_some([digest; 32]),
+        deadline: clock.boot().plus(Duration::from_secs(seconds)),
+        expires_at: clock.wall() + seconds,
+        uses: None,
+    }
+}
+
+#[test]
+fn a_lease_is_over_at_its_deadline_even_before_the_reaper_comes() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
+    winder.advance(Duration::from_secs(59));
+    assert!(ledger.find(&[7; 32]).is_some());
+    winder.advance(Duration::from_secs(1));
+    assert!(ledger.find(&[7; 32]).is_none() && ledger.list(None, Ended::Left).is_empty());
+    winder.advance(Duration::from_secs(1));
+    assert_eq!((ledger.count(), ledger.reap(512)), (1, None));
+    assert_eq!((ledger.count(), ledger.list(None, Ended::Shown)[0].state), (0, "expired"));
+}
+
+#[test]
+fn a_jump_of_the_wall_clock_changes_no_deadline() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
+    winder.jump_wall(50 * 366 * 86_400);
+    assert!(ledger.find(&[7; 32]).is_some());
+    winder.jump_wall(-100 * 366 * 86_400);
+    winder.advance(Duration::from_secs(60));
+    assert!(ledger.find(&[7; 32]).is_none());
+}
+
+#[test]
+fn reaping_is_done_in_small_portions() {
+    let (ledger, winder, clock) = ledger(9999, 9999);
+    for n in 0..2000 {
+        ledger.enter(lease(&clock, n % 7, Kind::Upstream, 1 + u64::from(n % 3), 0), None).unwrap();
+    }
+    winder.advance(Duration::from_secs(10));
+    let mut rounds = 0;
+    while ledger.count() > 0 {
+        let before = ledger.count();
+        ledger.reap(512);
+        assert!(before - ledger.count() <= 512 && before > ledger.count());
+        rounds += 1;
+    }
+    assert_eq!(rounds, 4);
+}
+
+#[test]
+fn one_user_cannot_take_all_leases() {
+    let (ledger, winder, clock) = ledger(3, 2);
+    let enter = |uid| ledger.enter(lease(&clock, uid, Kind::Upstream, 5, 0), None);
+    assert!(enter(1).is_ok() && enter(1).is_ok());
+    assert_eq!(enter(1), Err(Full::Uid));
+    assert!(enter(2).is_ok());
+    assert_eq!(enter(2), Err(Full::All));
+    winder.advance(Duration::from_secs(6));
+    ledger.reap(512);
+    assert!(enter(1).is_ok() && enter(1).is_ok() && enter(2).is_ok());
+}
+
+#[test]
+fn revoking_tells_what_lives_on_upstream() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    ledger.enter(lease(&clock, 1, Kind::Upstream, 60, 0), None).unwrap();
+    ledger.enter(lease(&clock, 2, Kind::Upstream, 30, 0), None).unwrap();
+    let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 600, 9), None).unwrap();
+    winder.advance(Duration::from_secs(19));
+    assert_eq!(ledger.revoke(&Which::OwnId(id, 2)), Revoked::default(), "another user's lease is not theirs to end");
+    assert_eq!(ledger.revoke(&Which::Peer("uid:2".into())), Revoked { leases: 1, upstream: 1, upstream_seconds: 11 });
+    assert_eq!(ledger.revoke(&Which::All), Revoked { leases: 2, upstream: 1, upstream_seconds: 41 });
+    assert!(ledger.find(&[9; 32]).is_none());
+    assert_eq!(ledger.revoke(&Which::Id(id)), Revoked::default(), "an id never comes to mean another lease");
+}
+
+#[tokio::test]
+async fn virtual_leases_die_with_their_owner_and_upstream_ones_stay_listed() {
+    let (ledger, _winder, clock) = ledger(9, 9);
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let process =
+        || Process { pidfd: crate::sys::pidfd::Pidfd::open(child.id() as i32).unwrap(), pid: child.id(), started: 1 };
+    let one = process();
+    let two = process();
+    for digest in 1..4 {
+        ledger.enter(lease(&clock, 1, Kind::Virtual, 60, digest), None).unwrap();
+    }
+    ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 10), Some(one)).unwrap();
+    ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 11), Some(two)).unwrap();
+    let third =
+        Process { pidfd: crate::sys::pidfd::Pidfd::open(child.id() as i32).unwrap(), pid: child.id(), started: 1 };
+    ledger.enter(lease(&clock, 1, Kind::Upstream, 60, 0), Some(third)).unwrap();
+    child.kill().unwrap();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if ledger.find(&[10; 32]).is_none() && ledger.find(&[11; 32]).is_none() {
+            break;
+        }
+    }
+    child.wait().unwrap();
+    assert!(ledger.find(&[10; 32]).is_none() && ledger.find(&[11; 32]).is_none());
+    assert!(ledger.find(&[1; 32]).is_some(), "leases without an owner, or of others, live on");
+    assert_eq!(ledger.count(), 4);
+}
+
+#[test]
+fn no_list_forgets_or_keeps_a_lease_that_it_should_not() {
+    let (ledger, winder, clock) = ledger(10_000, 10_000);
+    let mut ids = Vec::new();
+    for n in 0..5000_u32 {
+        let new = lease(&clock, n % 3, Kind::Virtual, 1 + u64::from(n % 50), (n % 251) as u8);
+        ids.push(ledger.enter(New { digest: Some(wide(n)), ..new }, None).unwrap());
+        if n % 4 == 0 {
+            let at = (n as usize * 7919) % ids.len();
+            ledger.revoke(&Which::Id(ids.swap_remove(at)));
+        }
+        if n % 1000 == 0 {
+            winder.advance(Duration::from_secs(3));
+            ledger.reap(512);
+        }
+    }
+    winder.advance(Duration::from_secs(100));
+    while ledger.reap(512).is_some() {}
+    assert_eq!(ledger.count(), 0);
+    assert!((0..5000).all(|n| ledger.find(&wide(n)).is_none()));
+}
+
+fn wide(n: u32) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest[..4].copy_from_slice(&n.to_le_bytes());
+    digest[8] = 1;
+    digest
+}
