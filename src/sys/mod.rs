@@ -10,6 +10,7 @@ pub mod page;
 pub mod peer;
 pub mod pidfd;
 pub mod procfs;
+mod registers;
 pub mod scrub;
 mod shield;
 pub mod socket;
