@@ -116,6 +116,13 @@ impl From<Page> for Secret {
     }
 }
 
+impl From<Zeroizing<Vec<u8>>> for Secret {
+    /// Takes what a wiped buffer holds.
+    fn from(mut bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self::from_vec(std::mem::take(&mut *bytes))
+    }
+}
+
 impl<'de> serde::Deserialize<'de> for Secret {
     /// From a string. The format's own scratch space is its own affair: parse from a slice, so that nothing is copied.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

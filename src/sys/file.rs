@@ -113,8 +113,17 @@ pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), FileError> {
 /// # Errors
 /// See [`FileError`]: not regular, not ours, or writable by others.
 pub fn append_only(path: &Path, mode: u32) -> Result<File, FileError> {
-    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
-    let file = open_plain(path, flags, mode)?;
+    // NONBLOCK: as in `open_checked`; a regular file does not know it.
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_NONBLOCK;
+    let file = match open_plain(path, flags, 0) {
+        Err(FileError::Missing { .. }) => {
+            let file = open_plain(path, flags | OFlag::O_CREAT | OFlag::O_EXCL, 0o600)?;
+            // Past the umask: the mode is the caller's word.
+            let errno = fchmod(&file, Mode::from_bits_truncate(mode)).err();
+            errno.map_or(Ok(file), |errno| Err(FileError::Kernel { path: path.to_owned(), errno }))?
+        }
+        opened => opened?,
+    };
     judge(path, &file, 0o022, "chmod go-w")?;
     Ok(file)
 }
@@ -171,7 +180,7 @@ fn judge(path: &Path, file: &File, forbidden: u32, advice: &'static str) -> Resu
 
 /// Reads to the end into one buffer that never grows: a growing one leaves copies behind.
 fn read_all(fd: BorrowedFd<'_>, max: usize) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let mut bytes = Zeroizing::new(vec![0; max + 1]);
+    let mut bytes = Zeroizing::new(vec![0; max.saturating_add(1)]);
     let mut len = 0;
     loop {
         match nix::unistd::read(fd, &mut bytes[len..]) {

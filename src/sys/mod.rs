@@ -12,6 +12,7 @@ pub mod pidfd;
 pub mod process;
 pub mod procfs;
 pub mod readable;
+mod registers;
 pub mod scrub;
 mod shield;
 pub mod socket;

@@ -56,10 +56,11 @@ pub enum ProcError {
 /// The file that a process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exe {
-    /// Still at this path.
+    /// The very file that we find at this path: same device, same inode.
     At(PathBuf),
-    /// Removed or replaced since; it was at this path.
-    Deleted(PathBuf),
+    /// Not what we find at this path: removed or replaced since, or mounted there in a namespace of the process's own,
+    /// which anybody may make. The path proves nothing.
+    Elsewhere(PathBuf),
 }
 
 /// /proc/PID, opened. After that process ends every read gives [`ProcError::Gone`], even if its number is used again.
@@ -94,21 +95,20 @@ impl ProcDir {
         self.pid
     }
 
-    /// Path of the executable, as seen from that process's root.
+    /// Path of the executable, and whether that is the file that we find there.
     ///
     /// # Errors
     /// See [`ProcError`].
     pub fn exe(&self) -> Result<Exe, ProcError> {
         let link = readlinkat(&self.dir, "exe").map_err(|errno| self.fault("exe", errno))?;
-        let Some(path) = link.as_bytes().strip_suffix(DELETED) else {
+        // By O_PATH: a program need not be readable to be run.
+        let file = self.open_below("exe", OFlag::O_PATH)?;
+        let runs = fstat(file).map_err(|errno| self.fault("exe", errno))?;
+        if stat(link.as_os_str()).is_ok_and(|found| (found.st_dev, found.st_ino) == (runs.st_dev, runs.st_ino)) {
             return Ok(Exe::At(link.into()));
-        };
-        // A file may truly be called "x (deleted)": then it is there, and is the one that runs.
-        let runs = fstat(self.exe_file()?).map_err(|errno| self.fault("exe", errno))?;
-        match stat(link.as_os_str()) {
-            Ok(found) if (found.st_dev, found.st_ino) == (runs.st_dev, runs.st_ino) => Ok(Exe::At(link.into())),
-            _ => Ok(Exe::Deleted(OsStr::from_bytes(path).to_owned().into())),
         }
+        let path = link.as_bytes().strip_suffix(DELETED).unwrap_or(link.as_bytes());
+        Ok(Exe::Elsewhere(OsStr::from_bytes(path).into()))
     }
 
     /// The executable itself, whatever stands at its path by now, for hashing.
@@ -116,7 +116,7 @@ impl ProcDir {
     /// # Errors
     /// See [`ProcError`].
     pub fn exe_file(&self) -> Result<File, ProcError> {
-        self.open_below("exe")
+        self.open_below("exe", OFlag::O_RDONLY)
     }
 
     /// The unified cgroup, such as `/system.slice/ci.service`: cgroups(7).
@@ -179,7 +179,7 @@ impl ProcDir {
 
     fn parsed<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, ProcError> {
         let mut text = Vec::new();
-        self.open_below(name)?
+        self.open_below(name, OFlag::O_RDONLY)?
             .take(BOUND + 1)
             .read_to_end(&mut text)
             .map_err(|error| self.fault(name, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
@@ -190,8 +190,8 @@ impl ProcDir {
         parse(&String::from_utf8_lossy(&text)).ok_or(self.malformed(name))
     }
 
-    fn open_below(&self, name: &'static str) -> Result<File, ProcError> {
-        openat(self.dir.as_fd(), name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK, Mode::empty())
+    fn open_below(&self, name: &'static str, how: OFlag) -> Result<File, ProcError> {
+        openat(self.dir.as_fd(), name, how | OFlag::O_CLOEXEC, Mode::empty())
             .map(File::from)
             .map_err(|errno| self.fault(name, errno))
     }

@@ -6,6 +6,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::registers;
+
 /// How much stack below a poll is wiped, in bytes.
 pub const DEPTH: usize = 64 * 1024;
 
@@ -60,7 +62,7 @@ where
 pub fn wipe() {
     if cfg!(not(feature = "leaky-tasks")) {
         stack::<DEPTH>();
-        registers();
+        registers::wipe();
     }
 }
 
@@ -77,43 +79,71 @@ fn stack<const N: usize>() {
     unsafe { super::alloc::wipe(below.as_mut_ptr().cast(), N) }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-fn registers() {
-    // std keeps the answer of cpuid in a static: one load here.
-    if std::is_x86_feature_detected!("avx512f") {
-        // SAFETY: AVX-512F is there; every register that is changed is named as clobbered.
-        unsafe {
-            std::arch::asm!(
-                "vzeroall",
-                "vpxorq zmm16,zmm16,zmm16", "vpxorq zmm17,zmm17,zmm17", "vpxorq zmm18,zmm18,zmm18",
-                "vpxorq zmm19,zmm19,zmm19", "vpxorq zmm20,zmm20,zmm20", "vpxorq zmm21,zmm21,zmm21",
-                "vpxorq zmm22,zmm22,zmm22", "vpxorq zmm23,zmm23,zmm23", "vpxorq zmm24,zmm24,zmm24",
-                "vpxorq zmm25,zmm25,zmm25", "vpxorq zmm26,zmm26,zmm26", "vpxorq zmm27,zmm27,zmm27",
-                "vpxorq zmm28,zmm28,zmm28", "vpxorq zmm29,zmm29,zmm29", "vpxorq zmm30,zmm30,zmm30",
-                "vpxorq zmm31,zmm31,zmm31",
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
-                out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
-                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _, out("xmm16") _, out("xmm17") _,
-                out("xmm18") _, out("xmm19") _, out("xmm20") _, out("xmm21") _, out("xmm22") _, out("xmm23") _,
-                out("xmm24") _, out("xmm25") _, out("xmm26") _, out("xmm27") _, out("xmm28") _, out("xmm29") _,
-                out("xmm30") _, out("xmm31") _,
-                options(nostack, nomem, preserves_flags),
-            );
-        }
-    } else if std::is_x86_feature_detected!("avx") {
-        // SAFETY: AVX is there; every register that is changed is named as clobbered.
-        unsafe {
-            std::arch::asm!(
-                "vzeroall",
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
-                out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
-                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
-                options(nostack, nomem, preserves_flags),
-            );
-        }
+#[cfg(all(test, not(feature = "leaky-tasks")))]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    const MARK: [u8; 16] = *b"a secret's trace";
+
+    /// How far down is looked for it, in bytes.
+    const WINDOW: usize = 32 * 1024;
+
+    /// Leaves `MARK` all over 8 KiB of stack.
+    #[inline(never)]
+    fn spill() {
+        let mut trace = [[0; 16]; 512];
+        std::hint::black_box(&mut trace).fill(std::hint::black_box(MARK));
+        std::hint::black_box(&trace);
+    }
+
+    /// Whether `MARK` is found on the stack below this call; read as another process would.
+    #[inline(never)]
+    fn found_below() -> bool {
+        let here = 0_u8;
+        let end = std::hint::black_box(std::ptr::from_ref(&here)) as u64;
+        let mut below = vec![0; WINDOW];
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut below, end - WINDOW as u64).unwrap();
+        below.windows(MARK.len()).any(|part| part == MARK)
+    }
+
+    #[test]
+    fn a_poll_leaves_nothing_on_the_stack() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        deeper(spill);
+        assert!(found_below(), "the test sees a stack that is not wiped");
+        wipe();
+        run(&runtime, async { spill() });
+        assert!(!found_below());
+    }
+
+    #[test]
+    fn a_spawned_task_is_scrubbed_at_each_poll() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let task = spawn(async {
+                spill();
+                tokio::task::yield_now().await;
+                found_below()
+            });
+            assert!(!task.await.unwrap(), "the second poll looks over what the first one left");
+        });
+    }
+
+    #[test]
+    fn a_thread_gives_its_result_and_leaves_a_clean_stack() {
+        let end = thread(|| {
+            spill();
+            let here = 0_u8;
+            std::hint::black_box(std::ptr::from_ref(&here)) as u64
+        });
+        // glibc keeps the stack of a dead thread for the next one, and 16 KiB of what was on it.
+        let end = end.unwrap().join().unwrap();
+        let mut below = vec![0; 12 * 1024];
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut below, end - 12 * 1024).unwrap();
+        assert!(!below.windows(MARK.len()).any(|part| part == MARK));
     }
 }
-
-#[cfg(not(target_arch = "x86_64"))]
-fn registers() {}

@@ -1,13 +1,14 @@
 //! Listening Unix sockets: in a directory of ours, with the right mode from their first moment, never over a live one.
 //! It must never remove a socket that somebody answers on, nor anything that is not a socket.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, lstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -82,7 +83,8 @@ pub fn bind_unix(path: &Path, modes: Modes) -> Result<(UnixListener, Place), Bin
     let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let kernel = |errno| BindError::Kernel { path: path.to_owned(), errno };
     // One daemon at a time looks and binds here: two that start together would each take the other's for stale.
-    let dir = Flock::lock(dir::own(parent, modes.directory)?, FlockArg::LockExclusive).map_err(|(_, e)| kernel(e))?;
+    let dir = dir::own(parent, modes.directory)?;
+    let _alone = lock(&dir, name).map_err(kernel)?;
     if is_stale(path)? {
         unlinkat(dir.as_fd(), name, UnlinkatFlags::NoRemoveDir).map_err(kernel)?;
     }
@@ -129,6 +131,17 @@ impl Place {
             let _ = nix::unistd::unlink(&self.path);
         }
     }
+}
+
+/// Waits for the lock file beside the socket. It stays: removing it would let two hold "the" lock at once. The directory
+/// itself won't do: whoever may read it could lock it, and keep us from starting.
+fn lock(dir: &OwnedFd, name: &OsStr) -> Result<Flock<OwnedFd>, Errno> {
+    let mut hidden = OsStr::new(".").to_os_string();
+    hidden.push(name);
+    hidden.push(".lock");
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(dir, &*hidden, flags, Mode::from_bits_truncate(0o600))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)
 }
 
 /// Whether a socket is there on which nobody answers.
