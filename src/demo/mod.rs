@@ -1,0 +1,5 @@
+//! What `sixty demo` and the tests need to show the whole life of a key: a pretend Model Studio.
+//!
+//! Nothing here may be reached from the daemon: it exists to be talked to, never to serve a real key.
+
+pub mod studio;
