@@ -2,6 +2,7 @@
 
 pub mod attest;
 pub mod clock;
+pub mod demo;
 pub mod ledger;
 pub mod model;
 pub mod policy;

@@ -17,3 +17,4 @@ pub mod scrub;
 mod shield;
 pub mod socket;
 pub mod timer;
+pub mod trace;

@@ -1,0 +1,144 @@
+//! The two shapes in which Model Studio says no, and how a JSON answer is put on the wire.
+//!
+//! It must never repeat what a client sent: a refused key does not come back in an error.
+
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::reel::Reel;
+
+/// The language of a path: decides how errors look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// `/api/v1`: `{"code","message","request_id"}`.
+    Native,
+    /// `/compatible-mode/v1`: OpenAI's `{"error":{…}}`.
+    Compatible,
+}
+
+/// A no: its status, its code in both dialects and its text (error-code page, see each constant).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct No {
+    pub(super) status: StatusCode,
+    pub(super) native: &'static str,
+    pub(super) compatible: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) message: &'static str,
+}
+
+const fn no(status: StatusCode, native: &'static str, compatible: &'static str, message: &'static str) -> No {
+    No { status, native, compatible, kind: "invalid_request_error", message }
+}
+
+const fn fault(status: StatusCode, native: &'static str, message: &'static str) -> No {
+    No { status, native, compatible: native, kind: native, message }
+}
+
+pub(super) const BAD_KEY: No =
+    no(StatusCode::UNAUTHORIZED, "InvalidApiKey", "invalid_api_key", "Invalid API-key provided.");
+pub(super) const NO_KEY: No = no(StatusCode::UNAUTHORIZED, "InvalidApiKey", "invalid_api_key", "No API-key provided.");
+pub(super) const BAD_TTL: No = no(
+    StatusCode::BAD_REQUEST,
+    "InvalidParameter",
+    "invalid_parameter_error",
+    "Required parameter(s) missing or invalid, please check the request parameters: expire_in_seconds must be 1 to 1800.",
+);
+pub(super) const BAD_BODY: No = no(
+    StatusCode::BAD_REQUEST,
+    "InvalidParameter",
+    "invalid_parameter_error",
+    "Required parameter(s) missing or invalid, please check the request parameters.",
+);
+pub(super) const NO_MODEL: No = no(
+    StatusCode::NOT_FOUND,
+    "ModelNotFound",
+    "model_not_found",
+    "The model does not exist or you do not have access.",
+);
+pub(super) const NO_PATH: No = no(StatusCode::NOT_FOUND, "NotFound", "not_found", "Not found!");
+pub(super) const BAD_METHOD: No = no(
+    StatusCode::METHOD_NOT_ALLOWED,
+    "InvalidParameter",
+    "invalid_request_error",
+    "Request method is not supported for this path.",
+);
+pub(super) const TOO_LARGE: No =
+    no(StatusCode::PAYLOAD_TOO_LARGE, "InvalidParameter", "invalid_parameter_error", "The request body is too large.");
+pub(super) const THROTTLED: No = No {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    native: "Throttling.RateQuota",
+    compatible: "limit_requests",
+    kind: "limit_requests",
+    message: "Requests rate limit exceeded, please try again later.",
+};
+pub(super) const OVERDUE: No =
+    fault(StatusCode::TOO_MANY_REQUESTS, "PrepaidBillOverdue", "The prepaid bill is overdue.");
+pub(super) const ARREARAGE: No =
+    fault(StatusCode::BAD_REQUEST, "Arrearage", "Access denied, please make sure your account is in good standing.");
+pub(super) const DENIED: No = no(StatusCode::FORBIDDEN, "AccessDenied", "access_denied", "Access denied.");
+pub(super) const IN_OK: No = fault(StatusCode::OK, "InternalError.Algo", "An internal error has occurred.");
+pub(super) const INTERNAL: No = fault(
+    StatusCode::INTERNAL_SERVER_ERROR,
+    "InternalError",
+    "An internal error has occurred, please try again later.",
+);
+pub(super) const SYSTEM: No =
+    fault(StatusCode::INTERNAL_SERVER_ERROR, "SystemError", "A system error has occurred, please try again later.");
+
+impl No {
+    /// The answer in the language of the path that was called.
+    pub(super) fn say(self, dialect: Dialect) -> Response<Reel> {
+        let request_id = request_id();
+        let body = match dialect {
+            Dialect::Native => json!({"code": self.native, "message": self.message, "request_id": request_id}),
+            Dialect::Compatible => json!({
+                "error": {"message": self.compatible_message(), "type": self.kind, "param": null, "code": self.compatible},
+                "request_id": request_id,
+            }),
+        };
+        let mut answer = json_answer(&body);
+        *answer.status_mut() = self.status;
+        answer
+    }
+
+    /// The compatible mode has its own words for a bad key.
+    fn compatible_message(self) -> &'static str {
+        match self.message {
+            "Invalid API-key provided." => {
+                "Incorrect API key provided. For details, see: \
+                 https://help.aliyun.com/zh/model-studio/error-code#apikey-error"
+            }
+            "No API-key provided." => {
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using \
+                 Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+            }
+            other => other,
+        }
+    }
+}
+
+/// 200 with this JSON.
+pub(super) fn json_answer(body: &Value) -> Response<Reel> {
+    typed("application/json", Reel::whole(body.to_string().into_bytes()))
+}
+
+/// 200 with this body under this media type.
+pub(super) fn typed(media: &'static str, body: Reel) -> Response<Reel> {
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    answer
+}
+
+/// A fresh id in the shape of a UUID.
+pub(super) fn request_id() -> String {
+    let hex = random_hex::<16>();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// `N` random bytes in hexadecimal.
+pub(super) fn random_hex<const N: usize>() -> String {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("invariant: a Linux that runs tokio has getrandom(2)");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
