@@ -4,7 +4,7 @@
 mod place;
 mod read;
 
-pub use place::{Endpoint, Loopback, PlaceFault};
+pub use place::{Endpoint, Loopback, PlaceFault, Scheme};
 pub use read::{Class, Minted, Rejected};
 
 use crate::model::Ttl;

@@ -1,0 +1,99 @@
+//! One call where many ask at one moment, and tokens that a rule lets its principals share for a while.
+//! A waiter that leaves does not end the call, and one principal never gets another's token unless the rule says so.
+
+use super::MintError;
+use crate::{clock::Boottime, policy::Permit, secret::Secret};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+
+/// A token that several leases may carry.
+pub(super) struct Landed {
+    pub(super) token: Secret,
+    pub(super) deadline: Boottime,
+    pub(super) expires_at: u64,
+    pub(super) provider: String,
+    pub(super) base_urls: Vec<(String, String)>,
+    /// When it was minted.
+    pub(super) at: Boottime,
+}
+
+pub(super) type Outcome = Result<Arc<Landed>, MintError>;
+type Result<T, E> = std::result::Result<T, E>;
+
+/// The calls that are under way, and what of them may be shared.
+#[derive(Clone, Default)]
+pub(super) struct Flights(Arc<Mutex<HashMap<Place, State>>>);
+
+/// Who may sit in one flight.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    key: String,
+    ttl: u32,
+    /// The principal as its rule sees it; or the rule alone, when it shares.
+    who: String,
+}
+
+impl Place {
+    pub(super) fn of(permit: &Permit) -> Self {
+        let who = if permit.share().is_some() { permit.rule() } else { permit.holder() };
+        Self { key: permit.key().to_string(), ttl: permit.ttl().seconds(), who: who.to_owned() }
+    }
+}
+
+enum State {
+    Flying(watch::Receiver<Option<Outcome>>),
+    Kept(Arc<Landed>, Boottime),
+}
+
+/// Either a seat in a flight that others began, a token that is kept, or the task to fly.
+pub(super) enum Boarding {
+    /// Wait here.
+    Wait(watch::Receiver<Option<Outcome>>),
+    /// Take this.
+    Kept(Arc<Landed>),
+    /// Nobody flies: call, then tell it here.
+    Fly(watch::Sender<Option<Outcome>>, watch::Receiver<Option<Outcome>>),
+}
+
+impl Flights {
+    /// Boards. A kept token is given only with as much life left as the permit wants.
+    pub(super) fn board(&self, place: &Place, permit: &Permit, now: Boottime) -> Boarding {
+        let mut states = self.states();
+        match states.get(place) {
+            Some(State::Flying(seat)) => return Boarding::Wait(seat.clone()),
+            Some(State::Kept(landed, until)) if *until > now => {
+                if landed.deadline.since(now).as_secs() >= u64::from(permit.min_remaining()).max(1) {
+                    return Boarding::Kept(landed.clone());
+                }
+            }
+            _ => {}
+        }
+        states.retain(|_, state| !matches!(state, State::Kept(_, until) if *until <= now));
+        let (tell, seat) = watch::channel(None);
+        states.insert(place.clone(), State::Flying(seat.clone()));
+        Boarding::Fly(tell, seat)
+    }
+
+    /// Ends a flight: keeps its token for as long as the rule shares it.
+    pub(super) fn land(&self, place: &Place, permit: &Permit, outcome: &Outcome) {
+        let mut states = self.states();
+        match (outcome, permit.share()) {
+            (Ok(landed), Some(share)) if states.contains_key(place) => {
+                states.insert(place.clone(), State::Kept(landed.clone(), landed.at.plus(share)));
+            }
+            _ => drop(states.remove(place)),
+        }
+    }
+
+    /// Drops what is kept, and lets flights end without being kept.
+    pub(super) fn forget(&self) {
+        self.states().clear();
+    }
+
+    fn states(&self) -> MutexGuard<'_, HashMap<Place, State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

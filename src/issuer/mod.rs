@@ -1,0 +1,207 @@
+//! Spends one permit and gives one token: minted by the provider, or a virtual key of our own.
+//! It never mints without a permit, and never gives a token that lives longer than was judged.
+
+mod flight;
+mod hold;
+mod loan;
+mod upstream;
+mod virtual_key;
+
+pub use virtual_key::{Shape, shape};
+
+use crate::{
+    clock::{Boottime, Clock},
+    model::{Kind, Ttl},
+    policy::Permit,
+    recipe::{Limits, Loopback, PlaceFault, Recipe},
+    secret::Secret,
+    upstream::Upstream,
+    vault::{LendError, Vault},
+};
+use flight::Flights;
+use hold::Holds;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// What the issuer needs to know.
+#[derive(Debug, Clone)]
+pub struct IssuerOptions {
+    /// Whether keys may live at stand-ins on loopback.
+    pub loopback: Loopback,
+    /// How far the provider's clock may be behind ours before a token counts as dead on arrival.
+    pub clock_tolerance: Duration,
+    /// Mints of one key that may be under way at once.
+    pub mints_per_key: usize,
+}
+
+/// A token with its bounds.
+pub struct Minted {
+    /// The secret bytes.
+    pub token: Secret,
+    /// SHA-256 of a virtual key, by which it will be known again.
+    pub digest: Option<[u8; 32]>,
+    /// When it is over for us.
+    pub deadline: Boottime,
+    /// Unix seconds as the caller is told: never later than the provider's own.
+    pub expires_at: u64,
+    /// The key's provider.
+    pub provider: String,
+    /// Where to use it, by protocol.
+    pub base_urls: Vec<(String, String)>,
+}
+
+/// Why there is no token, sorted by who is to blame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MintError {
+    /// The operator's: locked, unknown, quarantined.
+    #[error(transparent)]
+    Key(#[from] LendError),
+    /// The operator's: the key's place is none that the provider has (any more).
+    #[error(transparent)]
+    Place(#[from] PlaceFault),
+    /// The operator's: nobody knows the provider.
+    #[error("there is no provider `{0}`")]
+    Provider(String),
+    /// The operator's: money.
+    #[error("the provider will not serve this account until it is paid or its limit is raised ({0})")]
+    Billing(String),
+    /// The provider's: too often; seconds to wait.
+    #[error("the provider throttles this key; next try in {0} s")]
+    Throttled(u32),
+    /// The provider's: it said no.
+    #[error("the provider refused: {0}")]
+    Rejected(String),
+    /// The provider's: no answer, or none that is understood.
+    #[error("no usable answer: {0}")]
+    Call(String),
+    /// The provider's, or our clock's.
+    #[error("the token was over when it came: the provider's clock and ours differ by {0} s or more")]
+    DeadOnArrival(u64),
+    /// The provider gave less than the caller needs.
+    #[error("the token has {left} s left and the caller needs {needed}")]
+    TooShort {
+        /// Seconds left.
+        left: u64,
+        /// Seconds needed.
+        needed: u32,
+    },
+    /// Ours: the kernel gave no random numbers.
+    #[error("no random numbers")]
+    Random,
+}
+
+/// Mints. Clones are the same issuer.
+#[derive(Clone)]
+pub struct Issuer(Arc<Inner>);
+
+struct Inner {
+    vault: Arc<Vault>,
+    upstream: Upstream,
+    recipes: BTreeMap<String, Recipe>,
+    clock: Clock,
+    options: IssuerOptions,
+    flights: Flights,
+    holds: Holds,
+}
+
+impl Issuer {
+    /// An issuer over a vault and a client.
+    pub fn new(
+        vault: Arc<Vault>,
+        upstream: Upstream,
+        recipes: BTreeMap<String, Recipe>,
+        clock: Clock,
+        options: IssuerOptions,
+    ) -> Self {
+        let holds = Holds::new(options.mints_per_key);
+        Self(Arc::new(Inner { vault, upstream, recipes, clock, options, flights: Flights::default(), holds }))
+    }
+
+    /// Spends a permit.
+    pub async fn mint(&self, permit: Permit) -> Result<Minted, MintError> {
+        match permit.kind() {
+            Kind::Virtual => self.mint_virtual(&permit),
+            Kind::Upstream => self.mint_upstream(permit).await,
+        }
+    }
+
+    /// The recipe of a provider.
+    pub fn recipe(&self, provider: &str) -> Result<&Recipe, MintError> {
+        self.0.recipes.get(provider).ok_or_else(|| MintError::Provider(provider.to_owned()))
+    }
+
+    /// Whether stand-ins on loopback are allowed, for the check of a new key's place.
+    pub fn loopback(&self) -> Loopback {
+        self.0.options.loopback
+    }
+
+    /// How many keys a provider allows.
+    pub fn limits(&self, provider: &str) -> Result<Limits, MintError> {
+        self.recipe(provider).map(|recipe| recipe.limits)
+    }
+
+    /// Drops every token that is kept to be shared and every connection that is kept ready: after a lock, a reload,
+    /// a rotation or a removal.
+    pub fn forget(&self) {
+        self.0.flights.forget();
+        self.0.holds.forget();
+        self.0.upstream.cool();
+    }
+
+    fn mint_virtual(&self, permit: &Permit) -> Result<Minted, MintError> {
+        let listed = self.0.vault.meta(permit.key())?;
+        if listed.quarantine.is_some() {
+            return Err(LendError::Quarantined(permit.key().clone()).into());
+        }
+        let (token, digest) = virtual_key::generate().map_err(|_| MintError::Random)?;
+        Ok(Minted {
+            token,
+            digest: Some(digest),
+            deadline: permit.judged().plus(permit.ttl().duration()),
+            expires_at: self.0.clock.wall() + u64::from(permit.ttl().seconds()),
+            provider: listed.meta.provider,
+            base_urls: Vec::new(),
+        })
+    }
+}
+
+/// The end of a token's life: by our boot-time clock, and in Unix seconds as the caller is told.
+///
+/// `began` is when the request was sent, so that the time it took counts against the token.
+fn bound(
+    ttl: Ttl,
+    provider_end: u64,
+    began: (Boottime, u64),
+    tolerance: Duration,
+) -> Result<(Boottime, u64), MintError> {
+    let (boot, wall) = began;
+    let asked = wall + u64::from(ttl.seconds());
+    let provider_left = (provider_end + tolerance.as_secs()).saturating_sub(wall);
+    if provider_left == 0 {
+        return Err(MintError::DeadOnArrival(wall - provider_end));
+    }
+    let life = ttl.duration().min(Duration::from_secs(provider_left));
+    Ok((boot.plus(life), asked.min(provider_end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounded(ttl: &str, provider_end: u64) -> Result<(Duration, u64), MintError> {
+        let boot = Boottime::from_nanos(5);
+        let told = bound(ttl.parse().unwrap(), provider_end, (boot, 1000), Duration::from_secs(2))?;
+        Ok((told.0.since(boot), told.1))
+    }
+
+    #[test]
+    fn a_token_never_lives_longer_than_asked_nor_than_the_provider_says() {
+        let seconds = Duration::from_secs;
+        assert_eq!(bounded("60s", 1060), Ok((seconds(60), 1060)));
+        assert_eq!(bounded("60s", 9999), Ok((seconds(60), 1060)));
+        assert_eq!(bounded("60s", 1030), Ok((seconds(32), 1030)));
+        assert_eq!(bounded("60s", 1059), Ok((seconds(60), 1059)), "a second of skew is within the tolerance");
+        assert_eq!(bounded("1s", 1000), Ok((seconds(1), 1000)));
+        assert_eq!(bounded("60s", 998), Err(MintError::DeadOnArrival(2)));
+        assert!(bounded("60s", 1).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! Minting at the provider: one flight, one call, one more try where nothing was answered.
+//! The answer's text is read once and dropped; what is kept of a failure is its class.
+
+use super::{
+    Issuer, MintError, Minted, bound,
+    flight::{Boarding, Landed, Outcome, Place},
+    loan::Loan,
+};
+use crate::{
+    model::{Fingerprint, KeyMeta},
+    policy::Permit,
+    recipe::{Class, Endpoint, Recipe, Rejected},
+    secret::Secret,
+    sys::scrub,
+    upstream::{Answer, CallError},
+};
+use std::sync::Arc;
+use tracing::{info, warn};
+
+impl Issuer {
+    pub(super) async fn mint_upstream(&self, permit: Permit) -> Result<Minted, MintError> {
+        let place = Place::of(&permit);
+        let needed = permit.min_remaining();
+        let landed = match self.0.flights.board(&place, &permit, self.0.clock.boot()) {
+            Boarding::Kept(landed) => landed,
+            Boarding::Wait(seat) => wait(seat).await?,
+            Boarding::Fly(tell, seat) => {
+                let issuer = self.clone();
+                // A task of its own: a caller that leaves must not end the call that others wait for.
+                scrub::spawn(async move {
+                    let permit = Arc::new(permit);
+                    let outcome = issuer.fly(&permit).await.map(Arc::new);
+                    issuer.0.flights.land(&place, &permit, &outcome);
+                    tell.send_replace(Some(outcome));
+                });
+                wait(seat).await?
+            }
+        };
+        let left = landed.deadline.since(self.0.clock.boot()).as_secs();
+        if left + 1 < u64::from(needed).max(1) {
+            return Err(MintError::TooShort { left, needed });
+        }
+        Ok(Minted {
+            token: landed.token.expose(Secret::copied),
+            digest: None,
+            deadline: landed.deadline,
+            expires_at: landed.expires_at,
+            provider: landed.provider.clone(),
+            base_urls: landed.base_urls.clone(),
+        })
+    }
+
+    /// One mint. A key that was swapped while its old self was refused is tried once more.
+    async fn fly(&self, permit: &Arc<Permit>) -> Result<Landed, MintError> {
+        let _turn = self.0.holds.turn(permit.key(), self.0.clock.boot()).await?;
+        self.0.holds.check(permit.key(), self.0.clock.boot())?;
+        let key = self.0.vault.meta(permit.key())?.meta;
+        match self.attempt(permit, &key).await {
+            Err(MintError::Key(_)) if self.swapped(&key) => {
+                let key = self.0.vault.meta(permit.key())?.meta;
+                self.attempt(permit, &key).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn attempt(&self, permit: &Arc<Permit>, key: &KeyMeta) -> Result<Landed, MintError> {
+        let recipe = self.recipe(&key.provider)?;
+        let endpoint = recipe.endpoint(&key.place, self.0.options.loopback)?;
+        let began = (self.0.clock.boot(), self.0.clock.wall());
+        let answer = self.call(permit, recipe, &endpoint).await?;
+        let minted = recipe
+            .read(answer.status, &answer.body)
+            .map_err(|rejected| self.rejected(permit, &key.fingerprint, &rejected))?;
+        drop(answer);
+        self.0.holds.served(permit.key());
+        let ttl = recipe.clamp(permit.ttl()).min(permit.ttl());
+        let (deadline, expires_at) = bound(ttl, minted.expires_at, began, self.0.options.clock_tolerance)?;
+        let _ = self.0.vault.note_use(permit.key(), began.1);
+        Ok(Landed {
+            token: minted.token,
+            deadline,
+            expires_at,
+            provider: key.provider.clone(),
+            base_urls: recipe.base_urls(&endpoint),
+            at: began.0,
+        })
+    }
+
+    /// Calls, and once more if the provider is known not to have answered.
+    async fn call(&self, permit: &Arc<Permit>, recipe: &Recipe, endpoint: &Endpoint) -> Result<Answer, MintError> {
+        let call = recipe.mint(endpoint, permit.ttl());
+        let mut again = true;
+        loop {
+            let length = self.0.vault.lend_length(permit)?;
+            let loan = Loan { vault: self.0.vault.clone(), permit: permit.clone() };
+            match self.0.upstream.call(&call, length, Box::new(loan)).await {
+                Ok(answer) => return Ok(answer),
+                Err(fault) if again && fault.surely_unanswered() => {
+                    info!(key = %permit.key(), %fault, "asking the provider once more");
+                    again = false;
+                }
+                Err(CallError::KeyChanged) => return Err(self.0.vault.lend_length(permit).err().map_or(
+                    MintError::Call("the key changed twice while it was being sent".into()),
+                    MintError::Key,
+                )),
+                Err(fault) => return Err(MintError::Call(fault.to_string())),
+            }
+        }
+    }
+
+    /// What a provider's no means for the key, and for who asks next.
+    fn rejected(&self, permit: &Permit, used: &Fingerprint, rejected: &Rejected) -> MintError {
+        let (key, now) = (permit.key(), self.0.clock.boot());
+        warn!(%key, class = ?rejected.class, status = rejected.status, "{rejected}");
+        match rejected.class {
+            Class::Throttled => self.0.holds.throttled(key, now),
+            Class::Billing => {
+                let why = MintError::Billing(rejected.to_string());
+                self.0.holds.unpaid(key, now, why.clone());
+                why
+            }
+            Class::BadSecret => {
+                let _ = self.0.vault.quarantine(key, used, &rejected.to_string());
+                MintError::Key(crate::vault::LendError::Quarantined(key.clone()))
+            }
+            Class::Denied | Class::BadRequest | Class::Transient | Class::Broken => {
+                MintError::Rejected(rejected.to_string())
+            }
+        }
+    }
+
+    /// Whether the key of this name is another one by now, and good for all we know.
+    fn swapped(&self, old: &KeyMeta) -> bool {
+        let now = self.0.vault.meta(&old.name);
+        now.is_ok_and(|now| now.quarantine.is_none() && now.meta.fingerprint != old.fingerprint)
+    }
+}
+
+async fn wait(mut seat: tokio::sync::watch::Receiver<Option<Outcome>>) -> Outcome {
+    let told = seat.wait_for(Option::is_some).await;
+    let none = || MintError::Call("the call was given up".into());
+    told.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(none()))
+}

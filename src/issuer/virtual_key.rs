@@ -1,0 +1,99 @@
+//! Virtual keys: `sixty_`, base62 of 256 random bits, and six digits of CRC-32, so that scanners find them and a typo
+//! is told from a forgery. Only the SHA-256 of one is ever kept.
+
+use crate::secret::Secret;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+const PREFIX: &[u8] = b"sixty_";
+const RANDOM: usize = 43;
+const CHECK: usize = 6;
+/// Bytes of a virtual key.
+const LENGTH: usize = PREFIX.len() + RANDOM + CHECK;
+const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// What some text is, before anybody looks whether it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A virtual key whose check digits are right.
+    Ours,
+    /// Begins like one, but was mistyped or cut.
+    Damaged,
+    /// Something else.
+    Foreign,
+}
+
+/// A new key and its digest.
+pub(super) fn generate() -> Result<(Secret, [u8; 32]), getrandom::Error> {
+    let mut random = Zeroizing::new(vec![0_u8; 32]);
+    getrandom::fill(&mut random)?;
+    let mut text = Zeroizing::new(Vec::with_capacity(LENGTH));
+    text.extend_from_slice(PREFIX);
+    digits(&mut random, RANDOM, &mut text);
+    let mut check = crc32fast::hash(&text).to_be_bytes();
+    digits(&mut check, CHECK, &mut text);
+    let digest = Sha256::digest(&text[..]).into();
+    Ok((Secret::copied(&text), digest))
+}
+
+/// Tells a virtual key from a damaged one and from other text.
+pub fn shape(text: &[u8]) -> Shape {
+    if !text.starts_with(PREFIX) {
+        return Shape::Foreign;
+    }
+    let Some((body, check)) = text.split_at_checked(LENGTH - CHECK).filter(|_| text.len() == LENGTH) else {
+        return Shape::Damaged;
+    };
+    let mut wanted = Vec::with_capacity(CHECK);
+    digits(&mut crc32fast::hash(body).to_be_bytes(), CHECK, &mut wanted);
+    if wanted == check { Shape::Ours } else { Shape::Damaged }
+}
+
+/// Writes a big-endian number as so many base62 digits, least first; the number is zero afterwards.
+fn digits(number: &mut [u8], count: usize, text: &mut Vec<u8>) {
+    for _ in 0..count {
+        let mut rest = 0_u32;
+        for byte in number.iter_mut() {
+            let part = rest << 8 | u32::from(*byte);
+            *byte = (part / 62) as u8;
+            rest = part % 62;
+        }
+        text.push(LETTERS[rest as usize]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_known_by_its_check_digits_and_a_typo_is_told() {
+        let (key, digest) = generate().unwrap();
+        key.expose(|text| {
+            assert_eq!((text.len(), shape(text)), (55, Shape::Ours));
+            assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(text)));
+            for at in 6..text.len() {
+                let mut typo = text.to_vec();
+                typo[at] = if typo[at] == b'7' { b'8' } else { b'7' };
+                assert_eq!(shape(&typo), Shape::Damaged);
+            }
+            assert_eq!(shape(&text[..54]), Shape::Damaged);
+        });
+        assert_eq!(shape(b"sk-123"), Shape::Foreign);
+    }
+
+    #[test]
+    fn all_256_bits_are_kept() {
+        let mut text = Vec::new();
+        digits(&mut [255; 32], RANDOM, &mut text);
+        let back = text.iter().rev().fold(vec![0_u8; 33], |mut number, letter| {
+            let mut carry = LETTERS.iter().position(|l| l == letter).unwrap() as u32;
+            for byte in number.iter_mut().rev() {
+                let part = u32::from(*byte) * 62 + carry;
+                (*byte, carry) = (part as u8, part >> 8);
+            }
+            number
+        });
+        assert_eq!((back[0], &back[1..]), (0, &[255_u8; 32][..]));
+    }
+}

@@ -1,0 +1,153 @@
+//! Connections to providers: one for each endpoint is kept pre-handshaken and unused, taken once and replaced.
+//! A connection that carried a call is never used again: its buffers have seen an answer.
+
+use super::CallError;
+use crate::{
+    recipe::{Endpoint, Scheme},
+    sys::scrub,
+    wire::swap::{Swap, SwapIo, Swaps},
+};
+use http_body_util::Empty;
+use hyper::{
+    body::Bytes,
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+/// What a provider is spoken to over.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection that nothing was sent on yet.
+pub(super) struct Connection(Box<dyn Stream>);
+
+type Driver = http1::Connection<SwapIo<TokioIo<Box<dyn Stream>>>, Empty<Bytes>>;
+
+impl Connection {
+    /// Arms the one swap and hands the connection to hyper.
+    pub(super) async fn handshake(self, swap: Swap) -> hyper::Result<(SendRequest<Empty<Bytes>>, Driver)> {
+        let swaps = Swaps::default();
+        swaps.arm(swap);
+        http1::Builder::new().max_buf_size(16 * 1024).handshake(SwapIo::new(TokioIo::new(self.0), swaps)).await
+    }
+
+    /// Whether the other side has left it open and silent.
+    fn is_fresh(&mut self) -> bool {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        matches!(Pin::new(&mut self.0).poll_read(&mut cx, &mut buffer), Poll::Pending)
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Pool {
+    tls: TlsConnector,
+    connect_time: Duration,
+    idle: Duration,
+    ready: Arc<Mutex<HashMap<Endpoint, Ready>>>,
+}
+
+/// A slot of the pool: a connection is being made or waits; the task drops it when its idle limit is over.
+struct Ready {
+    connection: Option<Connection>,
+    keeper: JoinHandle<()>,
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Pool {
+    pub(super) fn new(tls: Arc<ClientConfig>, connect_time: Duration, idle: Duration) -> Self {
+        Self { tls: TlsConnector::from(tls), connect_time, idle, ready: Arc::default() }
+    }
+
+    /// The connection that is ready, or a new one.
+    pub(super) async fn take(&self, endpoint: &Endpoint) -> Result<Connection, CallError> {
+        match self.pick(endpoint) {
+            Some(mut connection) if connection.is_fresh() => Ok(connection),
+            _ => self.connect(endpoint).await,
+        }
+    }
+
+    /// Takes a ready connection with its slot, so that `warm_up` makes the next one.
+    fn pick(&self, endpoint: &Endpoint) -> Option<Connection> {
+        let mut ready = self.ready();
+        let connection = ready.get_mut(endpoint)?.connection.take()?;
+        ready.remove(endpoint);
+        Some(connection)
+    }
+
+    /// Makes the next connection in the background, unless one is there or under way.
+    pub(super) fn warm_up(&self, endpoint: &Endpoint) {
+        if self.idle.is_zero() {
+            return;
+        }
+        let mut ready = self.ready();
+        if ready.get(endpoint).is_some_and(|ready| ready.connection.is_some() || !ready.keeper.is_finished()) {
+            return;
+        }
+        let keeper = scrub::spawn(self.clone().keep(endpoint.clone()));
+        ready.insert(endpoint.clone(), Ready { connection: None, keeper });
+    }
+
+    /// Drops everything that is ready.
+    pub(super) fn cool(&self) {
+        self.ready().clear();
+    }
+
+    /// Connects, waits for the idle limit, and drops what nobody took.
+    async fn keep(self, endpoint: Endpoint) {
+        let Ok(connection) = self.connect(&endpoint).await else { return };
+        if let Some(ready) = self.ready().get_mut(&endpoint) {
+            ready.connection = Some(connection);
+        }
+        tokio::time::sleep(self.idle).await;
+        if let Some(ready) = self.ready().get_mut(&endpoint) {
+            ready.connection = None;
+        }
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, CallError> {
+        match timeout(self.connect_time, self.dial(endpoint)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(fault)) => Err(CallError::Connect(endpoint.to_string(), fault)),
+            Err(_) => Err(CallError::ConnectTime(endpoint.to_string())),
+        }
+    }
+
+    async fn dial(&self, endpoint: &Endpoint) -> std::io::Result<Connection> {
+        let host = endpoint.host.trim_matches(['[', ']']);
+        let tcp = TcpStream::connect((host, endpoint.port)).await?;
+        tcp.set_nodelay(true)?;
+        match endpoint.scheme {
+            Scheme::Http => Ok(Connection(Box::new(tcp))),
+            Scheme::Https => {
+                let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+                Ok(Connection(Box::new(self.tls.connect(name, tcp).await?)))
+            }
+        }
+    }
+
+    fn ready(&self) -> MutexGuard<'_, HashMap<Endpoint, Ready>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
