@@ -41,6 +41,7 @@ pub use self::fault::Fault;
 use self::fault::{Moment, Orders, Whose};
 use self::line::Order;
 pub use self::model::MODELS;
+use crate::sys::scrub::spawn;
 
 /// Unix time in seconds, from whichever clock the caller keeps.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -135,7 +136,7 @@ impl Studio {
         }
         let desk = Arc::new(Desk::new(options.now, options.pause));
         let (orders, told) = watch::channel(Order::Serve(0));
-        line::spawn(line::listen(listener, server, Arc::clone(&desk), told));
+        drop(spawn(line::listen(listener, server, Arc::clone(&desk), told)));
         Ok(Self { desk, orders: Arc::new(orders), address, transport: options.transport, ca_pem: ca_pem.into() })
     }
 
@@ -336,5 +337,6 @@ impl Desk {
     }
 }
 
+#[cfg(test)]
 #[cfg(test)]
 mod tests;
