@@ -25,11 +25,11 @@ mod line;
 mod model;
 mod reel;
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -296,6 +296,12 @@ impl Studio {
     #[must_use]
     pub fn live_tokens(&self) -> usize {
         self.desk.books().live_tokens((self.desk.now)())
+    }
+}
+
+impl fmt::Debug for Studio {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Studio({})", self.url())
     }
 }
 
