@@ -90,7 +90,7 @@ impl Default for ScanOptions {
     }
 }
 
-/// Scans a process. Takes about 50 ms for 10 MiB in a release build.
+/// Scans a process. All forms in 10 MiB take about 70 ms in a debug build, less in release.
 ///
 /// With [`Registers::Read`] or [`Motion::Held`] the process must not have a tracer, and this thread becomes it.
 ///
@@ -167,12 +167,10 @@ fn threads(
     if (options.motion, options.registers) == (Motion::Running, Registers::Skip) {
         return Ok(held);
     }
-    // A running thread may start another while we look: go on until there is no new one.
+    // A thread that still runs may start another while we look: to hold all, go on until there is no new one.
     loop {
         let new: Vec<u32> = process.threads()?.into_iter().filter(|&thread| seen.insert(thread)).collect();
-        if new.is_empty() {
-            return Ok(held);
-        }
+        let last = new.is_empty() || options.motion == Motion::Running;
         for thread in new {
             match i32::try_from(thread).map_err(io::Error::other).and_then(Held::seize) {
                 Ok(seized) => {
@@ -181,8 +179,12 @@ fn threads(
                     }
                     held.extend((options.motion == Motion::Held).then_some(seized));
                 }
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {} // it has ended
                 Err(error) => report.unreadable.push(no_registers(thread, &error)),
             }
+        }
+        if last {
+            return Ok(held);
         }
     }
 }

@@ -25,11 +25,11 @@ mod line;
 mod model;
 mod reel;
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -41,6 +41,7 @@ pub use self::fault::Fault;
 use self::fault::{Moment, Orders, Whose};
 use self::line::Order;
 pub use self::model::MODELS;
+use crate::sys::scrub::spawn;
 
 /// Unix time in seconds, from whichever clock the caller keeps.
 pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -135,7 +136,7 @@ impl Studio {
         }
         let desk = Arc::new(Desk::new(options.now, options.pause));
         let (orders, told) = watch::channel(Order::Serve(0));
-        line::spawn(line::listen(listener, server, Arc::clone(&desk), told));
+        drop(spawn(line::listen(listener, server, Arc::clone(&desk), told)));
         Ok(Self { desk, orders: Arc::new(orders), address, transport: options.transport, ca_pem: ca_pem.into() })
     }
 
@@ -298,6 +299,12 @@ impl Studio {
     }
 }
 
+impl fmt::Debug for Studio {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Studio({})", self.url())
+    }
+}
+
 /// What every connection shares.
 struct Desk {
     books: Mutex<Books>,
@@ -336,5 +343,6 @@ impl Desk {
     }
 }
 
+#[cfg(test)]
 #[cfg(test)]
 mod tests;

@@ -213,4 +213,52 @@ mod tests {
         let sets = xstate::joined(&area);
         assert_eq!(sets[0].bytes[32..64], [[1; 16], [2; 16]].concat());
     }
+
+    /// Ends by itself after a minute or so, should nobody kill it.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    #[ignore = "not a test: the process that another one traces"]
+    fn holds_a_pattern_in_a_wide_register() {
+        let pattern: [u8; 32] = std::array::from_fn(pattern);
+        println!("holding");
+        // SAFETY: reads 32 bytes of the pattern into a register that is declared as changed, then counts down.
+        unsafe {
+            std::arch::asm!(
+                "vmovdqu ymm9, [{pattern}]", "2:", "pause", "dec {count}", "jnz 2b",
+                pattern = in(reg) pattern.as_ptr(), count = inout(reg) 3_000_000_000_u64 => _, out("ymm9") _,
+            );
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn pattern(place: usize) -> u8 {
+        0xa0 + u8::try_from(place).unwrap()
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_lies_in_a_wide_register_is_seen_in_one_piece() {
+        use std::io::{BufRead, BufReader};
+        if !std::arch::is_x86_feature_detected!("avx") {
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sys::trace::tests::holds_a_pattern_in_a_wide_register", "--ignored", "--nocapture"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("holding")));
+        let pattern: Vec<u8> = (0..32).map(pattern).collect();
+        let seen = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+            let threads = threads.map(|entry| entry.unwrap().file_name().into_string().unwrap().parse().unwrap());
+            let sets = threads.flat_map(|thread| Held::seize(thread).unwrap().registers().unwrap());
+            sets.into_iter().any(|set| set.name == "ymm" && set.bytes.chunks(32).any(|register| register == pattern))
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(seen);
+    }
 }

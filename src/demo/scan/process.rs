@@ -117,11 +117,9 @@ impl Process {
 
     /// The parts of a mapping that can hold anything but zeroes.
     fn touched(&self, mapping: &Mapping) -> Vec<Range<u64>> {
-        let whole = vec![mapping.begin..mapping.end];
-        match &self.pagemap {
-            Some(pagemap) if mapping.untouched_is_zero => present(pagemap, mapping).unwrap_or(whole),
-            _ => whole,
-        }
+        let pagemap = self.pagemap.as_ref().filter(|_| mapping.untouched_is_zero);
+        let known = pagemap.and_then(|pagemap| present(pagemap, mapping).ok());
+        known.unwrap_or_else(|| std::iter::once(mapping.begin..mapping.end).collect())
     }
 }
 

@@ -25,24 +25,37 @@ pub(super) struct No {
     pub(super) compatible: &'static str,
     pub(super) kind: &'static str,
     pub(super) message: &'static str,
+    /// The compatible mode's own words, where it has some.
+    pub(super) compatible_message: Option<&'static str>,
 }
 
 const fn no(status: StatusCode, native: &'static str, compatible: &'static str, message: &'static str) -> No {
-    No { status, native, compatible, kind: "invalid_request_error", message }
+    No { status, native, compatible, kind: "invalid_request_error", message, compatible_message: None }
 }
 
 const fn fault(status: StatusCode, native: &'static str, message: &'static str) -> No {
-    No { status, native, compatible: native, kind: native, message }
+    No { status, native, compatible: native, kind: native, message, compatible_message: None }
 }
 
-pub(super) const BAD_KEY: No =
-    no(StatusCode::UNAUTHORIZED, "InvalidApiKey", "invalid_api_key", "Invalid API-key provided.");
-pub(super) const NO_KEY: No = no(StatusCode::UNAUTHORIZED, "InvalidApiKey", "invalid_api_key", "No API-key provided.");
+pub(super) const BAD_KEY: No = No {
+    compatible_message: Some(
+        "Incorrect API key provided. For details, see: \
+         https://help.aliyun.com/zh/model-studio/error-code#apikey-error",
+    ),
+    ..no(StatusCode::UNAUTHORIZED, "InvalidApiKey", "invalid_api_key", "Invalid API-key provided.")
+};
+pub(super) const NO_KEY: No = No {
+    compatible_message: Some(
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth \
+         (i.e. Authorization: Bearer YOUR_KEY).",
+    ),
+    ..no(StatusCode::UNAUTHORIZED, "InvalidApiKey", "invalid_api_key", "No API-key provided.")
+};
 pub(super) const BAD_TTL: No = no(
     StatusCode::BAD_REQUEST,
     "InvalidParameter",
     "invalid_parameter_error",
-    "Required parameter(s) missing or invalid, please check the request parameters: expire_in_seconds must be 1 to 1800.",
+    "Required parameter(s) missing or invalid, please check the parameters: expire_in_seconds is 1 to 1800.",
 );
 pub(super) const BAD_BODY: No = no(
     StatusCode::BAD_REQUEST,
@@ -71,6 +84,7 @@ pub(super) const THROTTLED: No = No {
     compatible: "limit_requests",
     kind: "limit_requests",
     message: "Requests rate limit exceeded, please try again later.",
+    compatible_message: None,
 };
 pub(super) const OVERDUE: No =
     fault(StatusCode::TOO_MANY_REQUESTS, "PrepaidBillOverdue", "The prepaid bill is overdue.");
@@ -92,29 +106,15 @@ impl No {
         let request_id = request_id();
         let body = match dialect {
             Dialect::Native => json!({"code": self.native, "message": self.message, "request_id": request_id}),
-            Dialect::Compatible => json!({
-                "error": {"message": self.compatible_message(), "type": self.kind, "param": null, "code": self.compatible},
-                "request_id": request_id,
-            }),
+            Dialect::Compatible => {
+                let message = self.compatible_message.unwrap_or(self.message);
+                let error = json!({"message": message, "type": self.kind, "param": null, "code": self.compatible});
+                json!({"error": error, "request_id": request_id})
+            }
         };
         let mut answer = json_answer(&body);
         *answer.status_mut() = self.status;
         answer
-    }
-
-    /// The compatible mode has its own words for a bad key.
-    fn compatible_message(self) -> &'static str {
-        match self.message {
-            "Invalid API-key provided." => {
-                "Incorrect API key provided. For details, see: \
-                 https://help.aliyun.com/zh/model-studio/error-code#apikey-error"
-            }
-            "No API-key provided." => {
-                "You didn't provide an API key. You need to provide your API key in an Authorization header using \
-                 Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
-            }
-            other => other,
-        }
     }
 }
 

@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 use super::Desk;
 use super::call::{self, Dropped};
 use super::fault::{Fault, Moment};
+use crate::sys::scrub::spawn;
 
 /// Pause after an accept that failed for want of file descriptors or memory.
 const BREATH: Duration = Duration::from_millis(20);
@@ -48,7 +49,7 @@ pub(super) async fn listen(
         };
         match stream {
             Ok((stream, _)) => {
-                spawn(connection(stream, server.clone(), Arc::clone(&desk), orders.clone()));
+                drop(spawn(connection(stream, server.clone(), Arc::clone(&desk), orders.clone())));
             }
             Err(_) => sleep(BREATH).await,
         }
@@ -69,7 +70,9 @@ async fn connection(
 ) {
     desk.counters.connections.add();
     let _inside = desk.counters.open.enter();
-    orders.mark_unchanged();
+    if *orders.borrow_and_update() == Order::Stop {
+        return;
+    }
     tokio::select! {
         _ = orders.changed() => {}
         () = greet(stream, server, &desk) => {}
@@ -133,10 +136,4 @@ impl Wire for TlsStream<TcpStream> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0
     }
-}
-
-/// Until `sys::scrub::spawn` is here.
-#[allow(clippy::disallowed_methods)]
-pub(super) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    drop(tokio::spawn(task));
 }

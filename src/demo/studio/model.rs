@@ -106,7 +106,10 @@ impl Chat<'_> {
 
     /// The usage comes last, alone, and only when it was asked for.
     fn chunks(&self, usage: Option<Usage>) -> Vec<String> {
-        let choice = |delta: Value, finish: Option<&str>| json!([{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": null}]);
+        let choice = |delta: Value, finish: Option<&str>| {
+            let choice = json!({"index": 0, "delta": delta, "finish_reason": finish, "logprobs": null});
+            Value::Array(vec![choice])
+        };
         let first = self.chunk(&choice(json!({"role": "assistant", "content": ""}), None), None);
         let words = WORDS.iter().map(|word| self.chunk(&choice(json!({"content": word}), None), None));
         let last = self.chunk(&choice(json!({"content": ""}), Some("stop")), None);
