@@ -10,6 +10,7 @@ pub mod recipe;
 pub mod secret;
 pub mod sys;
 pub mod upstream;
+pub mod vault;
 pub mod wire;
 
 /// Every block of the heap is zeroed when it is freed; the feature is the leak test's negative control.

@@ -1,0 +1,90 @@
+//! Where the vault and its head lie, and how they are read and replaced.
+//! It must never change a file in place, nor write the head before the vault it speaks of.
+
+use super::{
+    entry::Entries,
+    error::{OpenError, SaveError},
+    head::{self, Head},
+    header::Header,
+    seal,
+};
+use crate::{
+    secret::Secret,
+    sys::file::{self, FileError},
+};
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// `vault.sealed` and, beside it, `vault.head`.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    vault: PathBuf,
+    head: PathBuf,
+}
+
+impl Files {
+    pub(super) fn new(vault: PathBuf) -> Self {
+        Self { head: vault.with_extension("head"), vault }
+    }
+
+    /// The vault file's bytes and its header.
+    pub(super) fn read(&self) -> Result<(Zeroizing<Vec<u8>>, Header), OpenError> {
+        let path = || self.vault.clone();
+        let bytes = match file::read_private(&self.vault, seal::FILE_MAX) {
+            Ok(bytes) => bytes,
+            Err(FileError::Missing { .. }) if self.head.symlink_metadata().is_ok() => {
+                return Err(OpenError::Lost { path: path() });
+            }
+            Err(FileError::Missing { .. }) => return Err(OpenError::Missing { path: path() }),
+            Err(fault) => return Err(fault.into()),
+        };
+        match Header::read(&bytes) {
+            Ok(header) => Ok((bytes, header)),
+            Err(fault) => Err(OpenError::Header { path: path(), fault }),
+        }
+    }
+
+    /// Refuses where a new vault would stand in an old one's place.
+    pub(super) fn vacant(&self) -> Result<(), OpenError> {
+        match [&self.vault, &self.head].into_iter().find(|path| path.symlink_metadata().is_ok()) {
+            Some(path) => Err(OpenError::Exists { path: path.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// What the head says; a head that is missing, damaged or another vault's is lost.
+    pub(super) fn head(&self, root: &Secret) -> Result<Head, FileError> {
+        match file::read_private(&self.head, head::LEN) {
+            Ok(bytes) => Ok(head::read(root, &bytes)),
+            Err(FileError::Missing { .. } | FileError::TooLarge { .. }) => Ok(Head::Lost),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Seals and writes the vault, then its head.
+    ///
+    /// # Errors
+    /// The vault was not written. A head that was not is no error: it is behind then, and the next one is not.
+    pub(super) fn save(
+        &self,
+        root: &Secret,
+        header: &Header,
+        generation: u64,
+        entries: &Entries,
+    ) -> Result<(), SaveError> {
+        let mut header = *header;
+        getrandom::fill(&mut header.nonce).map_err(|_| SaveError::Random)?;
+        let bytes = seal::seal(root, &header, generation, entries)?;
+        file::replace(&self.vault, 0o600, &bytes)?;
+        self.save_head(root, generation);
+        Ok(())
+    }
+
+    /// Writes the head, or says in the log why not.
+    pub(super) fn save_head(&self, root: &Secret, generation: u64) {
+        let Some(bytes) = head::written(root, generation) else { return };
+        if let Err(fault) = file::replace(&self.head, 0o600, &bytes) {
+            tracing::warn!(%fault, generation, "the vault's head is behind: a rollback to it would not be noticed");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Long-lived keys: sealed in one file, and while unlocked in memory, each in a page of its own.
+//! [`Vault::lend`] with a [`Permit`] is the only way to a key's bytes; nothing here may ever show, log or return them.
+//!
+//! The file's format, what it keeps from whom and a test vector are in the manual (`sixty manual vault-format`).
+
+mod delay;
+mod derive;
+mod entry;
+mod error;
+mod files;
+mod head;
+mod header;
+mod seal;
+mod unlock;
+
+pub use derive::{Means, UnlockWith, create_key_file};
+pub use entry::{Listed, Quarantine, fingerprint};
+pub use error::{ChangeError, LendError, OpenError, SaveError, UnlockError};
+pub use header::{Cost, HeaderError};
+pub use unlock::Rollback;
+
+use crate::{
+    clock::Clock,
+    model::{Fingerprint, KeyMeta, KeyName},
+    policy::Permit,
+    recipe::Limits,
+    secret::Secret,
+};
+use delay::Delay;
+use entry::{Entries, Entry, KEY_MAX};
+use files::Files;
+use header::Header;
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// The vault. Share it as `Arc<Vault>`; every call is short and none waits for another's await, but those that change
+/// keys write two files and wait for the disk.
+pub struct Vault {
+    files: Files,
+    clock: Clock,
+    delay: Mutex<Delay>,
+    state: Mutex<Option<Open>>,
+}
+
+/// What an unlocked vault has in memory.
+struct Open {
+    root: Secret,
+    header: Header,
+    generation: u64,
+    entries: Entries,
+    /// Whether a use was noted since the last write.
+    used: bool,
+}
+
+impl Vault {
+    /// A locked vault over the file `vault.sealed` at this path; its head is `vault.head` beside it.
+    ///
+    /// # Errors
+    /// There is none, or its header can't be read.
+    pub fn open(path: PathBuf, clock: Clock) -> Result<Self, OpenError> {
+        let vault = Self::at(path, clock);
+        vault.files.read()?;
+        Ok(vault)
+    }
+
+    /// Lends a key's bytes for the length of one call. The closure must not call the vault: `lock` waits for it.
+    ///
+    /// # Errors
+    /// Locked, unknown or in quarantine.
+    pub fn lend<R>(&self, permit: &Permit, look: impl FnOnce(&[u8]) -> R) -> Result<R, LendError> {
+        let key = self.key(permit)?;
+        // Shown outside the mutex. Empty: locked since then, or the shield found no memory to unseal in.
+        key.expose(|bytes| if bytes.is_empty() { Err(LendError::Locked) } else { Ok(look(bytes)) })
+    }
+
+    /// How many bytes [`Vault::lend`] would lend.
+    ///
+    /// # Errors
+    /// As for `lend`.
+    pub fn lend_length(&self, permit: &Permit) -> Result<usize, LendError> {
+        match self.key(permit)?.len() {
+            0 => Err(LendError::Locked),
+            length => Ok(length),
+        }
+    }
+
+    /// Wipes every key and the vault's own from memory, names too. Waits for loans to end: they last microseconds.
+    pub fn lock(&self) {
+        // Taken first, so that nobody has to wait for the mutex while a loan ends.
+        let taken = self.state().take();
+        if let Some(open) = taken {
+            open.root.wipe();
+            open.entries.values().for_each(|entry| entry.key.wipe());
+        }
+    }
+
+    /// Whether there is nothing to lend.
+    pub fn is_locked(&self) -> bool {
+        self.state().is_none()
+    }
+
+    /// The number of the last write, for the audit's record; none while locked.
+    pub fn generation(&self) -> Option<u64> {
+        self.state().as_ref().map(|open| open.generation)
+    }
+
+    /// All keys in the order of their names.
+    ///
+    /// # Errors
+    /// Locked: then not even the names are known.
+    pub fn list(&self) -> Result<Vec<Listed>, LendError> {
+        self.with(|open| Ok(open.entries.values().map(Entry::listed).collect()))
+    }
+
+    /// What may be shown of one key.
+    ///
+    /// # Errors
+    /// Locked or unknown.
+    pub fn meta(&self, name: &KeyName) -> Result<Listed, LendError> {
+        self.with(|open| open.entry(name).map(|entry| entry.listed()))
+    }
+
+    /// Adds a key. `created` and `fingerprint` are set here, whatever `meta` says; the recipe has checked the rest.
+    ///
+    /// # Errors
+    /// The name is taken, a limit is reached, or it can't be written; the vault is then as it was.
+    pub fn put(&self, meta: KeyMeta, key: Secret, limits: Limits) -> Result<(), ChangeError> {
+        let created = self.clock.wall();
+        self.change(|entries| {
+            if entries.contains_key(&meta.name) {
+                return Err(ChangeError::Exists(meta.name));
+            }
+            entry::room_for(&meta, entries, limits)?;
+            let entry = kept(KeyMeta { created, rotated: None, last_used: None, ..meta }, &key)?;
+            entries.insert(entry.meta.name.clone(), entry);
+            Ok(())
+        })
+    }
+
+    /// Puts another key in the place of one and lifts its quarantine. Loans that have begun end with the old one.
+    ///
+    /// # Errors
+    /// Locked, unknown, or it can't be written; the old key then stays.
+    pub fn rotate(&self, name: &KeyName, key: Secret) -> Result<(), ChangeError> {
+        let now = self.clock.wall();
+        self.change(|entries| {
+            let old = entries.get_mut(name).ok_or_else(|| LendError::Unknown(name.clone()))?;
+            *old = kept(KeyMeta { rotated: Some(now), ..old.meta.clone() }, &key)?;
+            Ok(())
+        })
+    }
+
+    /// Removes a key; its page is wiped when the last loan of it ends.
+    ///
+    /// # Errors
+    /// Locked, unknown, or it can't be written; the key then stays.
+    pub fn remove(&self, name: &KeyName) -> Result<(), ChangeError> {
+        self.change(|entries| match entries.remove(name) {
+            Some(_) => Ok(()),
+            None => Err(LendError::Unknown(name.clone()).into()),
+        })
+    }
+
+    /// Stops lending a key that its provider refused. Nothing happens if it was rotated since: `refused` is the
+    /// fingerprint that [`Vault::meta`] gave before the loan.
+    ///
+    /// # Errors
+    /// Locked or unknown.
+    pub fn quarantine(&self, name: &KeyName, refused: &Fingerprint, reason: &str) -> Result<(), LendError> {
+        let since = self.clock.wall();
+        self.with(|open| {
+            let entry = open.entry(name)?;
+            if entry.meta.fingerprint == *refused {
+                entry.quarantine.get_or_insert_with(|| Quarantine { since, reason: reason.to_owned() });
+            }
+            Ok(())
+        })
+    }
+
+    /// Lends a key again.
+    ///
+    /// # Errors
+    /// Locked or unknown.
+    pub fn lift(&self, name: &KeyName) -> Result<(), LendError> {
+        self.with(|open| {
+            open.entry(name)?.quarantine = None;
+            Ok(())
+        })
+    }
+
+    /// Notes when a key was last used, in Unix seconds; written with the next change or by [`Vault::flush`].
+    ///
+    /// # Errors
+    /// Locked or unknown.
+    pub fn note_use(&self, name: &KeyName, at: u64) -> Result<(), LendError> {
+        self.with(|open| {
+            open.entry(name)?.meta.last_used = Some(at);
+            open.used = true;
+            Ok(())
+        })
+    }
+
+    /// Writes the noted uses, if there are any: before a lock or at the end.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn flush(&self) -> Result<(), ChangeError> {
+        let used = self.state().as_ref().is_some_and(|open| open.used);
+        if used { self.change(|_| Ok(())) } else { Ok(()) }
+    }
+
+    fn at(path: PathBuf, clock: Clock) -> Self {
+        Self { files: Files::new(path), clock, delay: Mutex::default(), state: Mutex::new(None) }
+    }
+
+    fn key(&self, permit: &Permit) -> Result<Arc<Secret>, LendError> {
+        self.with(|open| {
+            let entry = open.entry(permit.key())?;
+            match entry.quarantine {
+                None => Ok(Arc::clone(&entry.key)),
+                Some(_) => Err(LendError::Quarantined(permit.key().clone())),
+            }
+        })
+    }
+
+    fn with<R>(&self, see: impl FnOnce(&mut Open) -> Result<R, LendError>) -> Result<R, LendError> {
+        see(self.state().as_mut().ok_or(LendError::Locked)?)
+    }
+
+    /// Edits a copy, writes it, and only then puts it in the place of what was: nothing is ever half done.
+    fn change(&self, edit: impl FnOnce(&mut Entries) -> Result<(), ChangeError>) -> Result<(), ChangeError> {
+        let mut state = self.state();
+        let open = state.as_mut().ok_or(LendError::Locked)?;
+        let mut entries = open.entries.clone();
+        edit(&mut entries)?;
+        // A number that was tried is spent: a write that failed at its very end may still be on the disk.
+        open.generation += 1;
+        self.files.save(&open.root, &open.header, open.generation, &entries)?;
+        open.entries = entries;
+        open.used = false;
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Open>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn entry(&mut self, name: &KeyName) -> Result<&mut Entry, LendError> {
+        self.entries.get_mut(name).ok_or_else(|| LendError::Unknown(name.clone()))
+    }
+}
+
+fn kept(meta: KeyMeta, key: &Secret) -> Result<Entry, ChangeError> {
+    key.expose(|bytes| match bytes.len() {
+        1..=KEY_MAX => Entry::new(meta, bytes).map_err(|fault| ChangeError::Save(fault.into())),
+        found => Err(ChangeError::Length { found, max: KEY_MAX }),
+    })
+}
+
+#[cfg(test)]
+mod tests;

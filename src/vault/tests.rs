@@ -1,0 +1,426 @@
+//! The vault as its users see it: promises about files, locks, loans and limits.
+
+use super::{derive::tests::CHEAP, entry::tests::meta, *};
+use crate::{
+    clock::Winder,
+    model::{Kind, Principal, Request, Scope, Ttl},
+    policy::{Detach, Rule, Rules, TtlRange, judge},
+};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use tempfile::TempDir;
+
+const LIMITS: Limits = Limits { workspaces_per_account: 10, keys_per_workspace: 20 };
+
+struct Home {
+    dir: TempDir,
+    clock: Clock,
+    winder: Winder,
+}
+
+impl Home {
+    fn new() -> Self {
+        let (clock, winder) = Clock::manual(1_700_000_000);
+        let home = Self { dir: tempfile::tempdir().unwrap(), clock, winder };
+        create_key_file(&home.path("key")).unwrap();
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn key(&self) -> UnlockWith {
+        UnlockWith::KeyFile(self.path("key"))
+    }
+
+    async fn create(&self) -> Vault {
+        Vault::create(self.path("vault.sealed"), self.clock.clone(), self.key(), Cost::default()).await.unwrap()
+    }
+
+    fn open(&self) -> Result<Vault, OpenError> {
+        Vault::open(self.path("vault.sealed"), self.clock.clone())
+    }
+
+    /// What a fresh process finds.
+    async fn reopened(&self) -> Result<Vault, UnlockError> {
+        let vault = self.open()?;
+        vault.unlock(self.key(), Rollback::Refuse).await?;
+        Ok(vault)
+    }
+
+    fn files(&self) -> (Vec<u8>, Vec<u8>) {
+        (fs::read(self.path("vault.sealed")).unwrap(), fs::read(self.path("vault.head")).unwrap())
+    }
+}
+
+fn name(text: &str) -> KeyName {
+    text.parse().unwrap()
+}
+
+fn permit(key: &str) -> Permit {
+    let rule = Rule {
+        name: "all".into(),
+        peer: vec![],
+        keys: vec!["**".parse().unwrap()],
+        kinds: vec![Kind::Upstream],
+        ttl: TtlRange { default: Ttl::DEFAULT, max: Ttl::DEFAULT },
+        uses: None,
+        rate: None,
+        scope: Scope::default(),
+        share: None,
+        detach: Detach::Refused,
+    };
+    let principal = Principal {
+        uid: 1,
+        gid: 1,
+        pid: 7,
+        unit: None,
+        cgroup: None,
+        exe: None,
+        exe_sha256: None,
+        pid_ns: None,
+        socket: "broker",
+    };
+    let request: Request = serde_json::from_str(&format!(r#"{{"key":"{key}"}}"#)).unwrap();
+    judge(&Rules(vec![rule]), &principal, &request, crate::clock::Boottime::from_nanos(1)).ok().unwrap()
+}
+
+fn add(vault: &Vault, key: &str, bytes: &[u8]) -> Result<(), ChangeError> {
+    vault.put(meta(key, None), Secret::copied(bytes), LIMITS)
+}
+
+fn lent(vault: &Vault, key: &str) -> Result<Vec<u8>, LendError> {
+    vault.lend(&permit(key), <[u8]>::to_vec)
+}
+
+fn passphrase(words: &str) -> UnlockWith {
+    UnlockWith::Passphrase(Secret::copied(words.as_bytes()))
+}
+
+#[tokio::test]
+async fn a_key_comes_back_after_a_restart() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "dashscope/main", b"sk-one").unwrap();
+    let before = vault.list().unwrap();
+    let vault = home.reopened().await.unwrap();
+    assert_eq!(vault.list().unwrap(), before);
+    assert_eq!(lent(&vault, "dashscope/main").unwrap(), b"sk-one");
+    assert_eq!(vault.lend_length(&permit("dashscope/main")), Ok(6));
+    assert_eq!((before[0].meta.created, &before[0].meta.fingerprint), (1_700_000_000, &fingerprint(b"sk-one")));
+    assert_eq!(lent(&vault, "dashscope/other"), Err(LendError::Unknown(name("dashscope/other"))));
+}
+
+#[tokio::test]
+async fn lock_wipes_and_unlock_brings_all_back() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "a", b"sk-one").unwrap();
+    let page = Arc::clone(&vault.state().as_ref().unwrap().entries[&name("a")].key);
+    vault.lock();
+    assert!(vault.is_locked() && page.is_empty() && vault.generation().is_none());
+    assert_eq!(vault.list(), Err(LendError::Locked));
+    assert_eq!(lent(&vault, "a"), Err(LendError::Locked));
+    assert!(matches!(add(&vault, "b", b"sk-two"), Err(ChangeError::Lend(LendError::Locked))));
+    vault.unlock(home.key(), Rollback::Refuse).await.unwrap();
+    assert_eq!(lent(&vault, "a").unwrap(), b"sk-one");
+}
+
+#[tokio::test]
+async fn lock_waits_for_a_loan_and_no_loan_begins_after_it() {
+    let home = Home::new();
+    let vault = Arc::new(home.create().await);
+    add(&vault, "a", b"sk-one").unwrap();
+    let other = Arc::clone(&vault);
+    let (locking, locked) = vault
+        .lend(&permit("a"), |bytes| {
+            let locking = std::thread::spawn(move || other.lock());
+            while !vault.is_locked() {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(bytes, b"sk-one", "wiped under a loan");
+            (locking, lent(&vault, "a"))
+        })
+        .unwrap();
+    assert_eq!(locked, Err(LendError::Locked));
+    locking.join().unwrap();
+    assert_eq!(lent(&vault, "a"), Err(LendError::Locked));
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_under_running_loans() {
+    let home = Home::new();
+    let vault = Arc::new(home.create().await);
+    add(&vault, "a", b"sk-0000").unwrap();
+    vault
+        .lend(&permit("a"), |old| {
+            vault.rotate(&name("a"), Secret::copied(b"sk-0001")).unwrap();
+            assert_eq!(old, b"sk-0000");
+        })
+        .unwrap();
+    assert_eq!(lent(&vault, "a").unwrap(), b"sk-0001");
+    let reader = Arc::clone(&vault);
+    let reading = std::thread::spawn(move || {
+        let mut last = Vec::new();
+        while last != b"sk-0020" {
+            let next = lent(&reader, "a").expect("no loan fails under a rotation");
+            assert!(next >= last, "an old key came back");
+            last = next;
+        }
+    });
+    for i in 2..=20 {
+        vault.rotate(&name("a"), Secret::copied(format!("sk-{i:04}").as_bytes())).unwrap();
+    }
+    reading.join().unwrap();
+    assert_eq!(vault.meta(&name("a")).unwrap().meta.rotated, Some(1_700_000_000));
+    assert_eq!(lent(&home.reopened().await.unwrap(), "a").unwrap(), b"sk-0020");
+}
+
+#[tokio::test]
+async fn a_refused_key_is_not_lent_until_it_is_rotated_or_lifted() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "a", b"sk-one").unwrap();
+    let refused = vault.meta(&name("a")).unwrap().meta.fingerprint;
+    vault.quarantine(&name("a"), &refused, "the provider says that it is no key").unwrap();
+    assert_eq!(lent(&vault, "a"), Err(LendError::Quarantined(name("a"))));
+    assert_eq!(vault.list().unwrap()[0].quarantine.as_ref().unwrap().since, 1_700_000_000);
+    vault.lift(&name("a")).unwrap();
+    assert!(lent(&vault, "a").is_ok());
+    vault.quarantine(&name("a"), &refused, "again").unwrap();
+    vault.rotate(&name("a"), Secret::copied(b"sk-two")).unwrap();
+    assert_eq!(lent(&vault, "a").unwrap(), b"sk-two");
+    vault.quarantine(&name("a"), &refused, "late news of the old key").unwrap();
+    assert!(lent(&vault, "a").is_ok(), "the new key paid for the old one");
+}
+
+#[tokio::test]
+async fn a_removed_key_is_gone_and_its_page_wiped() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "a", b"sk-one").unwrap();
+    let page = Arc::downgrade(&vault.state().as_ref().unwrap().entries[&name("a")].key);
+    vault.remove(&name("a")).unwrap();
+    assert!(page.upgrade().is_none(), "somebody holds on to a removed key");
+    assert_eq!(lent(&vault, "a"), Err(LendError::Unknown(name("a"))));
+    assert!(matches!(vault.remove(&name("a")), Err(ChangeError::Lend(LendError::Unknown(_)))));
+    assert!(home.reopened().await.unwrap().list().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_can_be_no_key_is_refused_and_changes_nothing() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "a", b"sk-one").unwrap();
+    let before = home.files();
+    assert!(matches!(add(&vault, "a", b"sk-two"), Err(ChangeError::Exists(_))));
+    assert!(matches!(add(&vault, "b", b""), Err(ChangeError::Length { found: 0, .. })));
+    assert!(matches!(add(&vault, "b", &[b'x'; KEY_MAX + 1]), Err(ChangeError::Length { .. })));
+    assert!(matches!(vault.rotate(&name("a"), Secret::copied(b"")), Err(ChangeError::Length { .. })));
+    let none = Limits { keys_per_workspace: 1, ..LIMITS };
+    let full = vault.put(meta("b", None), Secret::copied(b"sk-two"), none);
+    assert!(matches!(full, Err(ChangeError::KeysFull { limit: 1, .. })));
+    assert!(home.files() == before);
+    assert_eq!(lent(&vault, "a").unwrap(), b"sk-one");
+}
+
+#[tokio::test]
+async fn a_failed_write_leaves_all_as_it_was() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "a", b"sk-one").unwrap();
+    let before = home.files();
+    // A directory in the new file's place: it can be neither opened nor unlinked, by root neither.
+    fs::create_dir(home.path("vault.sealed.new")).unwrap();
+    assert!(matches!(add(&vault, "b", b"sk-two"), Err(ChangeError::Save(SaveError::File(_)))));
+    assert!(vault.rotate(&name("a"), Secret::copied(b"sk-three")).is_err());
+    assert!(vault.remove(&name("a")).is_err());
+    assert_eq!((vault.list().unwrap().len(), lent(&vault, "a").unwrap()), (1, b"sk-one".to_vec()));
+    assert!(home.files() == before);
+    fs::remove_dir(home.path("vault.sealed.new")).unwrap();
+    add(&vault, "b", b"sk-two").unwrap();
+    assert_eq!(home.reopened().await.unwrap().list().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn killed_at_any_point_the_old_or_the_new_vault_opens() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "a", b"sk-one").unwrap();
+    let (old, old_head) = home.files();
+    add(&vault, "b", b"sk-two").unwrap();
+    let (new, new_head) = home.files();
+    // What a kill leaves: a piece of the new file beside the old, the new one without its head, a piece of a head.
+    for piece in [0, 1, new.len() / 2, new.len()] {
+        fs::write(home.path("vault.sealed"), &old).unwrap();
+        fs::write(home.path("vault.head"), &old_head).unwrap();
+        fs::write(home.path("vault.sealed.new"), &new[..piece]).unwrap();
+        assert_eq!(home.reopened().await.unwrap().list().unwrap().len(), 1, "{piece}");
+    }
+    for piece in [0, 20, new_head.len()] {
+        fs::write(home.path("vault.sealed"), &new).unwrap();
+        fs::write(home.path("vault.head"), &old_head).unwrap();
+        fs::write(home.path("vault.head.new"), &new_head[..piece]).unwrap();
+        let vault = home.reopened().await.unwrap();
+        assert_eq!(vault.list().unwrap().len(), 2, "{piece}");
+        assert!(fs::read(home.path("vault.head")).unwrap() == new_head, "the head heals");
+    }
+    add(&home.reopened().await.unwrap(), "c", b"sk-three").unwrap();
+    assert_eq!(home.reopened().await.unwrap().list().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn killed_between_the_first_vault_and_its_head_it_opens() {
+    let home = Home::new();
+    drop(home.create().await);
+    fs::remove_file(home.path("vault.head")).unwrap();
+    assert_eq!(home.reopened().await.unwrap().generation(), Some(1));
+    assert!(home.path("vault.head").exists());
+}
+
+#[tokio::test]
+async fn an_older_vault_in_the_place_of_the_newest_is_noticed() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "a", b"sk-one").unwrap();
+    let (old, _) = home.files();
+    vault.remove(&name("a")).unwrap();
+    drop(vault);
+    fs::write(home.path("vault.sealed"), &old).unwrap();
+    let vault = home.open().unwrap();
+    let refused = vault.unlock(home.key(), Rollback::Refuse).await;
+    assert!(matches!(refused, Err(UnlockError::RolledBack { found: 2, expected: 3 })));
+    assert!(vault.is_locked());
+    vault.unlock(home.key(), Rollback::Accept).await.unwrap();
+    assert_eq!(vault.generation(), Some(4), "accepted above all numbers that are known");
+    assert_eq!(lent(&home.reopened().await.unwrap(), "a").unwrap(), b"sk-one");
+}
+
+#[tokio::test]
+async fn a_missing_or_foreign_head_is_noticed() {
+    let (home, other) = (Home::new(), Home::new());
+    add(&home.create().await, "a", b"sk-one").unwrap();
+    add(&other.create().await, "a", b"sk-one").unwrap();
+    fs::write(home.path("vault.head"), other.files().1).unwrap();
+    fs::set_permissions(home.path("vault.head"), PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(matches!(home.reopened().await, Err(UnlockError::HeadLost { found: 2 })));
+    fs::remove_file(home.path("vault.head")).unwrap();
+    assert!(matches!(home.reopened().await, Err(UnlockError::HeadLost { found: 2 })));
+    home.open().unwrap().unlock(home.key(), Rollback::Accept).await.unwrap();
+    assert_eq!(home.reopened().await.unwrap().generation(), Some(3));
+}
+
+#[tokio::test]
+async fn a_lost_vault_is_told_from_none_and_neither_is_made_anew() {
+    let home = Home::new();
+    assert!(matches!(home.open(), Err(OpenError::Missing { .. })));
+    drop(home.create().await);
+    fs::remove_file(home.path("vault.sealed")).unwrap();
+    assert!(matches!(home.open(), Err(OpenError::Lost { .. })));
+    let again = Vault::create(home.path("vault.sealed"), home.clock.clone(), home.key(), CHEAP).await;
+    assert!(matches!(again, Err(UnlockError::Open(OpenError::Exists { .. }))));
+}
+
+#[tokio::test]
+async fn wrong_passphrases_are_heard_ever_more_slowly() {
+    let home = Home::new();
+    let path = home.path("vault.sealed");
+    let vault = Vault::create(path, home.clock.clone(), passphrase("right"), CHEAP).await.unwrap();
+    add(&vault, "a", b"sk-one").unwrap();
+    vault.lock();
+    for millis in [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000] {
+        let wrong = vault.unlock(passphrase("wrong"), Rollback::Refuse).await;
+        assert!(matches!(wrong, Err(UnlockError::WrongPassphrase)));
+        home.winder.advance(Duration::from_millis(millis - 1));
+        let soon = vault.unlock(passphrase("right"), Rollback::Refuse).await;
+        assert!(matches!(soon, Err(UnlockError::Wait { seconds: 1 })), "{millis}");
+        home.winder.advance(Duration::from_millis(1));
+    }
+    vault.unlock(passphrase("right"), Rollback::Refuse).await.unwrap();
+    vault.lock();
+    let wrong = vault.unlock(passphrase("wrong"), Rollback::Refuse).await;
+    assert!(matches!(wrong, Err(UnlockError::WrongPassphrase)));
+    home.winder.advance(Duration::from_millis(250));
+    vault.unlock(passphrase("right"), Rollback::Refuse).await.unwrap();
+    assert_eq!(lent(&vault, "a").unwrap(), b"sk-one");
+}
+
+#[tokio::test]
+async fn the_right_passphrase_and_damage_are_told_apart() {
+    let home = Home::new();
+    let path = home.path("vault.sealed");
+    drop(Vault::create(path.clone(), home.clock.clone(), passphrase("right"), CHEAP).await.unwrap());
+    let mut file = fs::read(&path).unwrap();
+    *file.last_mut().unwrap() ^= 1;
+    fs::write(&path, &file).unwrap();
+    let vault = home.open().unwrap();
+    assert_eq!(vault.means().unwrap(), Means::Passphrase);
+    let damaged = vault.unlock(passphrase("right"), Rollback::Refuse).await;
+    assert!(matches!(damaged, Err(UnlockError::Damaged)));
+    let wrong = vault.unlock(passphrase("wrong"), Rollback::Refuse).await;
+    assert!(matches!(wrong, Err(UnlockError::WrongPassphrase)), "damage behind the right one counts no guess");
+}
+
+#[tokio::test]
+async fn another_key_file_opens_nothing() {
+    let home = Home::new();
+    drop(home.create().await);
+    create_key_file(&home.path("other")).unwrap();
+    let vault = home.open().unwrap();
+    let wrong = vault.unlock(UnlockWith::KeyFile(home.path("other")), Rollback::Refuse).await;
+    assert!(matches!(wrong, Err(UnlockError::WrongKey)));
+    let words = vault.unlock(passphrase("words"), Rollback::Refuse).await;
+    assert!(matches!(words, Err(UnlockError::Means { needs: Means::Key })));
+}
+
+#[tokio::test]
+async fn a_vault_that_others_may_read_is_not_opened() {
+    let home = Home::new();
+    drop(home.create().await);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&home.path("vault.sealed")), mode(&home.path("vault.head"))), (0o600, 0o600));
+    fs::set_permissions(home.path("vault.sealed"), PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(matches!(home.open(), Err(OpenError::File(_))));
+}
+
+#[tokio::test]
+async fn a_noted_use_is_written_by_flush_and_only_then() {
+    let home = Home::new();
+    let vault = home.create().await;
+    add(&vault, "a", b"sk-one").unwrap();
+    let before = home.files();
+    vault.flush().unwrap();
+    vault.note_use(&name("a"), 1_700_000_060).unwrap();
+    assert!(home.files() == before);
+    vault.flush().unwrap();
+    let listed = home.reopened().await.unwrap().meta(&name("a")).unwrap();
+    assert_eq!(listed.meta.last_used, Some(1_700_000_060));
+}
+
+#[test]
+fn the_manuals_test_vector_is_what_the_program_writes() {
+    let manual = include_str!("../manual/vault-format.md");
+    let (_, vector) = manual.split_once("<!-- vector -->").unwrap();
+    let told = |label: &str| -> Vec<u8> {
+        let (_, text) = vector.split_once(&format!("{label}:\n```\n")).unwrap();
+        let hex: String = text.split_once("```").unwrap().0.split_whitespace().collect();
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    };
+    let root = derive::tests::root_of_key(&told("key file"), &told("salt").try_into().unwrap());
+    assert_eq!(root.expose(<[u8]>::to_vec), told("root key"));
+    let header = Header {
+        kdf: header::Kdf::Hkdf,
+        salt: told("salt").try_into().unwrap(),
+        check: seal::check_value(&root).unwrap(),
+        nonce: told("nonce").try_into().unwrap(),
+    };
+    let main = KeyMeta { created: 1_744_080_369, ..meta("dashscope/main", Some("ws-1")) };
+    let entry = Entry::new(main, b"sk-0123456789abcdef").unwrap();
+    let entries = Entries::from([(entry.meta.name.clone(), entry)]);
+    let file = seal::seal(&root, &header, 2, &entries).unwrap();
+    let shown: String = file.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(file, told("vault.sealed"), "{shown}");
+    assert_eq!(seal::unseal(&root, &file).unwrap().generation, 2);
+    assert_eq!(head::written(&root, 2).unwrap(), told("vault.head"));
+}
