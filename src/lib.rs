@@ -3,6 +3,7 @@
 pub mod attest;
 pub mod clock;
 pub mod demo;
+pub mod issuer;
 pub mod ledger;
 pub mod model;
 pub mod policy;

@@ -64,10 +64,8 @@ impl Flights {
         let mut states = self.states();
         match states.get(place) {
             Some(State::Flying(seat)) => return Boarding::Wait(seat.clone()),
-            Some(State::Kept(landed, until)) if *until > now => {
-                if landed.deadline.since(now).as_secs() >= u64::from(permit.min_remaining()).max(1) {
-                    return Boarding::Kept(landed.clone());
-                }
+            Some(State::Kept(landed, until)) if *until > now && suits(landed, permit, now) => {
+                return Boarding::Kept(landed.clone());
             }
             _ => {}
         }
@@ -96,4 +94,8 @@ impl Flights {
     fn states(&self) -> MutexGuard<'_, HashMap<Place, State>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn suits(landed: &Landed, permit: &Permit, now: Boottime) -> bool {
+    landed.deadline.since(now).as_secs() >= u64::from(permit.min_remaining()).max(1)
 }

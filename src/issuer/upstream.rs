@@ -100,10 +100,12 @@ impl Issuer {
                     info!(key = %permit.key(), %fault, "asking the provider once more");
                     again = false;
                 }
-                Err(CallError::KeyChanged) => return Err(self.0.vault.lend_length(permit).err().map_or(
-                    MintError::Call("the key changed twice while it was being sent".into()),
-                    MintError::Key,
-                )),
+                Err(CallError::KeyChanged) => {
+                    return Err(self.0.vault.lend_length(permit).err().map_or(
+                        MintError::Call("the key changed twice while it was being sent".into()),
+                        MintError::Key,
+                    ));
+                }
                 Err(fault) => return Err(MintError::Call(fault.to_string())),
             }
         }

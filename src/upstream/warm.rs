@@ -82,9 +82,10 @@ impl Pool {
 
     /// The connection that is ready, or a new one.
     pub(super) async fn take(&self, endpoint: &Endpoint) -> Result<Connection, CallError> {
-        match self.pick(endpoint) {
-            Some(mut connection) if connection.is_fresh() => Ok(connection),
-            _ => self.connect(endpoint).await,
+        let mut ready = self.pick(endpoint);
+        match ready.take_if(Connection::is_fresh) {
+            Some(connection) => Ok(connection),
+            None => self.connect(endpoint).await,
         }
     }
 
