@@ -37,6 +37,19 @@ use std::{
 
 /// The vault. Share it as `Arc<Vault>`; every call is short and none waits for another's await, but those that change
 /// keys write two files and wait for the disk.
+///
+/// A name is not enough to see a key:
+/// ```compile_fail,E0308
+/// fn taken(vault: &sixty::vault::Vault, name: &sixty::model::KeyName) {
+///     let _ = vault.lend(name, |key| key.to_vec());
+/// }
+/// ```
+/// A permit is:
+/// ```
+/// fn measured(vault: &sixty::vault::Vault, permit: &sixty::policy::Permit) -> Option<usize> {
+///     vault.lend(permit, |key| key.len()).ok()
+/// }
+/// ```
 pub struct Vault {
     files: Files,
     clock: Clock,
