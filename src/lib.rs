@@ -5,7 +5,13 @@ pub mod model;
 pub mod policy;
 pub mod recipe;
 pub mod secret;
+pub mod sys;
 pub mod wire;
+
+/// Every block of the heap is zeroed when it is freed; the feature is the leak test's negative control.
+#[cfg(not(feature = "leaky-allocator"))]
+#[global_allocator]
+static ALLOCATOR: sys::alloc::WipingAllocator = sys::alloc::WipingAllocator;
 
 /// Runs the program.
 pub fn main() -> std::process::ExitCode {

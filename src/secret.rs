@@ -1,16 +1,149 @@
-//! Bytes that are wiped.
-use zeroize::Zeroizing;
+//! [`Secret`]: bytes that are moved, never copied by accident, shown only inside a closure, and wiped on drop.
+//! It must never be printed, compared with `==`, serialised or quoted in an error.
 
-/// Secret bytes.
-pub struct Secret(Zeroizing<Vec<u8>>);
+use std::fmt;
+use std::sync::{PoisonError, RwLock};
+
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::sys::page::{Page, PageError};
+
+/// A key, a token or a passphrase.
+///
+/// It lives behind a pointer, so that moving it moves no secret byte. What can't be done with it:
+///
+/// ```compile_fail,E0599
+/// let secret = sixty::secret::Secret::copied(b"x");
+/// let twin = secret.clone();
+/// ```
+/// ```compile_fail,E0277
+/// let secret = sixty::secret::Secret::copied(b"x");
+/// println!("{secret:?}");
+/// ```
+/// ```compile_fail,E0277
+/// let secret = sixty::secret::Secret::copied(b"x");
+/// println!("{secret}");
+/// ```
+/// ```compile_fail,E0369
+/// let (one, two) = (sixty::secret::Secret::copied(b"x"), sixty::secret::Secret::copied(b"x"));
+/// let same = one == two;
+/// ```
+/// ```compile_fail,E0277
+/// let secret = sixty::secret::Secret::copied(b"x");
+/// let text = serde_json::to_string(&secret);
+/// ```
+/// What can:
+/// ```
+/// let secret = sixty::secret::Secret::copied(b"four");
+/// assert_eq!(secret.expose(|bytes| bytes.len()), 4);
+/// ```
+pub struct Secret(Store);
+
+enum Store {
+    Heap(RwLock<Zeroizing<Box<[u8]>>>),
+    Page(Page),
+}
 
 impl Secret {
-    /// A copy.
+    /// A short-lived secret on the heap: one allocation of the exact size, zeroed on drop. The source stays as it is.
     pub fn copied(bytes: &[u8]) -> Self {
-        Self(Zeroizing::new(bytes.to_vec()))
+        Self(Store::Heap(RwLock::new(Zeroizing::new(Box::from(bytes)))))
     }
-    /// The only way in.
-    pub fn expose<R>(&self, see: impl FnOnce(&[u8]) -> R) -> R {
-        see(&self.0)
+
+    /// Takes what a buffer holds and wipes the buffer, its spare capacity too.
+    pub fn from_vec(mut bytes: Vec<u8>) -> Self {
+        let secret = Self::copied(&bytes);
+        bytes.zeroize();
+        secret
+    }
+
+    /// A long-lived secret, in a page that no other process and no core dump can read. The source stays as it is.
+    ///
+    /// # Errors
+    /// The kernel gives no page: see [`PageError`].
+    pub fn keep(bytes: &[u8]) -> Result<Self, PageError> {
+        Page::holding(bytes).map(Self::from)
+    }
+
+    /// Lends the bytes for the length of one call. Nothing after [`Secret::wipe`]: an empty slice.
+    pub fn expose<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        match &self.0 {
+            Store::Heap(bytes) => look(&bytes.read().unwrap_or_else(PoisonError::into_inner)),
+            Store::Page(page) => page.expose(look),
+        }
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Store::Heap(bytes) => bytes.read().unwrap_or_else(PoisonError::into_inner).len(),
+            Store::Page(page) => page.len(),
+        }
+    }
+
+    /// Whether it has none: made so, or wiped.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether both hold the same bytes, in a time that tells their lengths at most.
+    pub fn same_as(&self, other: &Self) -> bool {
+        if std::ptr::eq(self, other) {
+            return true;
+        }
+        // Always in the order of addresses: two threads that compare the same two can't wait for each other.
+        let (first, second) = if std::ptr::from_ref(self) < other { (self, other) } else { (other, self) };
+        first.expose(|one| second.expose(|two| one.ct_eq(two).into()))
+    }
+
+    /// Wipes the bytes now, for every holder of a reference: the secret is empty from here on.
+    pub fn wipe(&self) {
+        match &self.0 {
+            Store::Heap(bytes) => {
+                let mut bytes = bytes.write().unwrap_or_else(PoisonError::into_inner);
+                bytes.zeroize();
+                *bytes = Zeroizing::new(Box::default());
+            }
+            Store::Page(page) => page.wipe(),
+        }
+    }
+}
+
+impl From<Page> for Secret {
+    fn from(page: Page) -> Self {
+        Self(Store::Page(page))
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Secret {
+    /// Takes what a wiped buffer holds.
+    fn from(mut bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self::from_vec(std::mem::take(&mut *bytes))
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Secret {
+    /// From a string. The format's own scratch space is its own affair: parse from a slice, so that nothing is copied.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text)
+    }
+}
+
+struct Text;
+
+impl serde::de::Visitor<'_> for Text {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string with a secret")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
+        Ok(Secret::copied(text.as_bytes()))
+    }
+
+    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Secret, E> {
+        Ok(Secret::from_vec(text.into_bytes()))
     }
 }

@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn judged(rules: &Rules, uid: u32, text: &str) -> Result<Permit, Denial> {
-        judge(rules, &principal(uid), &request(text), Boottime::default())
+        judge(rules, &principal(uid), &request(text), Boottime::from_nanos(0))
     }
 
     #[test]

@@ -1,0 +1,17 @@
+//! The only floor with `unsafe`: one kernel facility a file, each behind a safe face.
+//! It must never know what a key, a rule or a lease is.
+
+pub mod alloc;
+pub mod confine;
+pub mod dir;
+pub mod file;
+mod map;
+pub mod page;
+pub mod peer;
+pub mod pidfd;
+pub mod procfs;
+mod registers;
+pub mod scrub;
+mod shield;
+pub mod socket;
+pub mod timer;

@@ -1,0 +1,241 @@
+//! Facts about one process from /proc, read through one directory descriptor that never comes to mean another process.
+//! It must never read without a bound, nor trust what a process can write there (its name, its cgroup's name).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, fstat, stat};
+
+/// No file that is read here comes near this, in bytes.
+const BOUND: u64 = 64 * 1024;
+const DELETED: &[u8] = b" (deleted)";
+
+/// Why a fact is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcError {
+    /// The process has ended.
+    #[error("process {pid} has ended")]
+    Gone {
+        /// Its number.
+        pid: i32,
+    },
+    /// We may not look: another user's process, or /proc mounted with hidepid.
+    #[error("/proc/{pid}/{name} may not be read; the daemon needs the same uid, or CAP_SYS_PTRACE")]
+    Denied {
+        /// Its number.
+        pid: i32,
+        /// The file.
+        name: &'static str,
+    },
+    /// The kernel wrote something that we don't understand.
+    #[error("/proc/{pid}/{name} is not as proc(5) says")]
+    Malformed {
+        /// Its number.
+        pid: i32,
+        /// The file.
+        name: &'static str,
+    },
+    /// Anything else.
+    #[error("/proc/{pid}/{name} can't be read: {errno}")]
+    Kernel {
+        /// Its number.
+        pid: i32,
+        /// The file.
+        name: &'static str,
+        /// What the kernel said.
+        errno: Errno,
+    },
+}
+
+/// The file that a process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exe {
+    /// The very file that we find at this path: same device, same inode.
+    At(PathBuf),
+    /// Not what we find at this path: removed or replaced since, or mounted there in a namespace of the process's own,
+    /// which anybody may make. The path proves nothing.
+    Elsewhere(PathBuf),
+}
+
+/// /proc/PID, opened. After that process ends every read gives [`ProcError::Gone`], even if its number is used again.
+#[derive(Debug)]
+pub struct ProcDir {
+    dir: OwnedFd,
+    pid: i32,
+}
+
+impl ProcDir {
+    /// Opens the directory of the process that has this number now.
+    ///
+    /// # Errors
+    /// [`ProcError::Gone`] when none has (or hidepid hides it).
+    pub fn open(pid: i32) -> Result<Self, ProcError> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = nix::fcntl::open(format!("/proc/{pid}").as_str(), flags, Mode::empty())
+            .map_err(|errno| fault(pid, "", errno))?;
+        Ok(Self { dir, pid })
+    }
+
+    /// This process's own directory.
+    ///
+    /// # Errors
+    /// /proc is not mounted.
+    pub fn own() -> Result<Self, ProcError> {
+        Self::open(nix::unistd::getpid().as_raw())
+    }
+
+    /// The number it was opened by.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Path of the executable, and whether that is the file that we find there.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn exe(&self) -> Result<Exe, ProcError> {
+        let link = readlinkat(&self.dir, "exe").map_err(|errno| self.fault("exe", errno))?;
+        // By O_PATH: a program need not be readable to be run.
+        let file = self.open_below("exe", OFlag::O_PATH)?;
+        let runs = fstat(file).map_err(|errno| self.fault("exe", errno))?;
+        if stat(link.as_os_str()).is_ok_and(|found| (found.st_dev, found.st_ino) == (runs.st_dev, runs.st_ino)) {
+            return Ok(Exe::At(link.into()));
+        }
+        let path = link.as_bytes().strip_suffix(DELETED).unwrap_or(link.as_bytes());
+        Ok(Exe::Elsewhere(OsStr::from_bytes(path).into()))
+    }
+
+    /// The executable itself, whatever stands at its path by now, for hashing.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn exe_file(&self) -> Result<File, ProcError> {
+        self.open_below("exe", OFlag::O_RDONLY)
+    }
+
+    /// The unified cgroup, such as `/system.slice/ci.service`: cgroups(7).
+    ///
+    /// # Errors
+    /// See [`ProcError`]; `Malformed` where only version 1 is mounted.
+    pub fn cgroup(&self) -> Result<String, ProcError> {
+        self.parsed("cgroup", |text| parse::cgroup(text).map(str::to_owned))
+    }
+
+    /// When it started, in clock ticks since boot: field 22 of proc_pid_stat(5).
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn start_time(&self) -> Result<u64, ProcError> {
+        self.parsed("stat", |text| parse::stat_field(text, 22))
+    }
+
+    /// Its parent's number now; 0 when that is outside of our pid namespace.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn parent(&self) -> Result<i32, ProcError> {
+        self.parsed("stat", |text| parse::stat_field(text, 4))
+    }
+
+    /// Real, effective, saved and file-system uid.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn uids(&self) -> Result<[u32; 4], ProcError> {
+        self.parsed("status", parse::uids)
+    }
+
+    /// The process that traces it, 0 for none.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn tracer(&self) -> Result<u32, ProcError> {
+        self.parsed("status", |text| parse::status(text, "TracerPid:")?.parse().ok())
+    }
+
+    /// Inode of its pid namespace: namespaces(7).
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn pid_namespace(&self) -> Result<u64, ProcError> {
+        let name = "ns/pid";
+        let link = readlinkat(&self.dir, name).map_err(|errno| self.fault(name, errno))?.into_vec();
+        std::str::from_utf8(&link).ok().and_then(parse::namespace).ok_or(self.malformed(name))
+    }
+
+    /// Its name, which it can change at will: for people's eyes, never for a rule. At most 15 bytes.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn comm(&self) -> Result<String, ProcError> {
+        self.parsed("comm", |text| Some(text.strip_suffix('\n').unwrap_or(text).to_owned()))
+    }
+
+    fn parsed<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, ProcError> {
+        let mut text = Vec::new();
+        self.open_below(name, OFlag::O_RDONLY)?
+            .take(BOUND + 1)
+            .read_to_end(&mut text)
+            .map_err(|error| self.fault(name, error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
+        if text.len() as u64 > BOUND {
+            return Err(self.malformed(name));
+        }
+        // A process chooses its comm's bytes, and they need not be UTF-8.
+        parse(&String::from_utf8_lossy(&text)).ok_or(self.malformed(name))
+    }
+
+    fn open_below(&self, name: &'static str, how: OFlag) -> Result<File, ProcError> {
+        openat(self.dir.as_fd(), name, how | OFlag::O_CLOEXEC, Mode::empty())
+            .map(File::from)
+            .map_err(|errno| self.fault(name, errno))
+    }
+
+    fn malformed(&self, name: &'static str) -> ProcError {
+        ProcError::Malformed { pid: self.pid, name }
+    }
+
+    fn fault(&self, name: &'static str, errno: Errno) -> ProcError {
+        fault(self.pid, name, errno)
+    }
+}
+
+fn fault(pid: i32, name: &'static str, errno: Errno) -> ProcError {
+    match errno {
+        Errno::ESRCH | Errno::ENOENT => ProcError::Gone { pid },
+        Errno::EACCES | Errno::EPERM => ProcError::Denied { pid, name },
+        errno => ProcError::Kernel { pid, name, errno },
+    }
+}
+
+/// The texts of /proc: pure.
+mod parse {
+    /// Field `number` (from 1) of /proc/PID/stat. The name in field 2 may hold `)` and spaces: count from its last `)`.
+    pub(super) fn stat_field<T: std::str::FromStr>(text: &str, number: usize) -> Option<T> {
+        let (_, rest) = text.rsplit_once(')')?;
+        rest.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
+    }
+
+    /// What follows `name` on its line of /proc/PID/status.
+    pub(super) fn status<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+        text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+    }
+
+    pub(super) fn uids(text: &str) -> Option<[u32; 4]> {
+        let uids: Vec<u32> = status(text, "Uid:")?.split_ascii_whitespace().flat_map(str::parse).collect();
+        uids.try_into().ok()
+    }
+
+    pub(super) fn cgroup(text: &str) -> Option<&str> {
+        text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| path.starts_with('/'))
+    }
+
+    pub(super) fn namespace(link: &str) -> Option<u64> {
+        link.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+    }
+}

@@ -1,0 +1,149 @@
+//! Wipes the stack and the vector registers that a task used, after each of its polls; the one way to spawn.
+//! It must never be bypassed by `tokio::spawn`: what such a task leaves behind stays until it is overwritten by luck.
+#![allow(unsafe_code)]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::registers;
+
+/// How much stack below a poll is wiped, in bytes.
+pub const DEPTH: usize = 64 * 1024;
+
+/// A future whose every poll is followed by a wipe of the stack and the vector registers it used.
+#[derive(Debug)]
+pub struct Scrub<F>(F);
+
+impl<F: Future> Future for Scrub<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: structural pinning: the field is never moved out and `Scrub` has no `Drop`.
+        let inner = unsafe { self.map_unchecked_mut(|scrub| &mut scrub.0) };
+        let polled = deeper(|| inner.poll(context));
+        wipe();
+        polled
+    }
+}
+
+/// Spawns a task on the current runtime.
+#[allow(clippy::disallowed_methods, reason = "this is the function that all others are sent to")]
+pub fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(Scrub(future))
+}
+
+/// Runs a future to its end on this thread.
+pub fn run<F: Future>(runtime: &tokio::runtime::Runtime, future: F) -> F::Output {
+    runtime.block_on(Scrub(future))
+}
+
+/// Runs `work` on a thread of its own whose stack is wiped before it ends: glibc keeps the stacks of dead threads.
+///
+/// # Errors
+/// The system gives no thread: pthread_create(3).
+pub fn thread<R>(work: impl FnOnce() -> R + Send + 'static) -> std::io::Result<std::thread::JoinHandle<R>>
+where
+    R: Send + 'static,
+{
+    std::thread::Builder::new().spawn(move || {
+        let result = deeper(work);
+        wipe();
+        result
+    })
+}
+
+/// Wipes [`DEPTH`] bytes of stack below the caller, and the vector registers. Nothing under the feature `leaky-tasks`.
+#[inline]
+pub fn wipe() {
+    if cfg!(not(feature = "leaky-tasks")) {
+        stack::<DEPTH>();
+        registers::wipe();
+    }
+}
+
+/// Calls `work` in a frame of its own, so that all it leaves lies below the frame that wipes.
+#[inline(never)]
+fn deeper<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[inline(never)]
+fn stack<const N: usize>() {
+    let mut below = std::mem::MaybeUninit::<[u8; N]>::uninit();
+    // SAFETY: `below` is N bytes of our own frame.
+    unsafe { super::alloc::wipe(below.as_mut_ptr().cast(), N) }
+}
+
+#[cfg(all(test, not(feature = "leaky-tasks")))]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    const MARK: [u8; 16] = *b"a secret's trace";
+
+    /// How far down is looked for it, in bytes.
+    const WINDOW: usize = 32 * 1024;
+
+    /// Leaves `MARK` all over 8 KiB of stack.
+    #[inline(never)]
+    fn spill() {
+        let mut trace = [[0; 16]; 512];
+        std::hint::black_box(&mut trace).fill(std::hint::black_box(MARK));
+        std::hint::black_box(&trace);
+    }
+
+    /// Whether `MARK` is found on the stack below this call; read as another process would.
+    #[inline(never)]
+    fn found_below() -> bool {
+        let here = 0_u8;
+        let end = std::hint::black_box(std::ptr::from_ref(&here)) as u64;
+        let mut below = vec![0; WINDOW];
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut below, end - WINDOW as u64).unwrap();
+        below.windows(MARK.len()).any(|part| part == MARK)
+    }
+
+    #[test]
+    fn a_poll_leaves_nothing_on_the_stack() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        deeper(spill);
+        assert!(found_below(), "the test sees a stack that is not wiped");
+        wipe();
+        run(&runtime, async { spill() });
+        assert!(!found_below());
+    }
+
+    #[test]
+    fn a_spawned_task_is_scrubbed_at_each_poll() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let task = spawn(async {
+                spill();
+                tokio::task::yield_now().await;
+                found_below()
+            });
+            assert!(!task.await.unwrap(), "the second poll looks over what the first one left");
+        });
+    }
+
+    #[test]
+    fn a_thread_gives_its_result_and_leaves_a_clean_stack() {
+        let end = thread(|| {
+            spill();
+            let here = 0_u8;
+            std::hint::black_box(std::ptr::from_ref(&here)) as u64
+        });
+        // glibc keeps the stack of a dead thread for the next one, and 16 KiB of what was on it.
+        let end = end.unwrap().join().unwrap();
+        let mut below = vec![0; 12 * 1024];
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        memory.read_exact_at(&mut below, end - 12 * 1024).unwrap();
+        assert!(!below.windows(MARK.len()).any(|part| part == MARK));
+    }
+}
