@@ -1,5 +1,6 @@
 //! `sixty` holds long-lived API keys and hands out 60-second ones over a Unix socket.
 
+pub mod audit;
 pub mod clock;
 pub mod model;
 pub mod policy;
