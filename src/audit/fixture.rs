@@ -95,3 +95,17 @@ pub(super) fn verified(dir: &Dir) -> Result<Verified, Broken> {
         other => panic!("{other}"),
     })
 }
+
+/// The audit's file.
+pub(super) fn text(dir: &Dir) -> String {
+    std::fs::read_to_string(options(dir).path).unwrap()
+}
+
+/// Ends a writer as SIGKILL does: what it staged is gone, and nothing else is written.
+pub(super) fn kill(audit: Audit) {
+    let shared = Arc::into_inner(audit.shared).expect("the only handle");
+    let mut shared = shared.into_inner().unwrap();
+    shared.log.staged.clear();
+    shared.log.written = shared.log.at.seq;
+    shared.log.durable = shared.log.at.seq;
+}

@@ -115,12 +115,14 @@ impl Log {
             return Ok(());
         }
         self.tried(Self::append_staged)?;
-        self.tried(|log| {
-            let mark = Mark { link: log.at, length: log.length, inode: log.inode };
-            log.head.put(&mark)
-        })?;
+        self.tried(Self::mark)?;
         self.written = self.at.seq;
         Ok(())
+    }
+
+    /// Writes the head; all that is staged is in the file.
+    pub(super) fn mark(&mut self) -> io::Result<()> {
+        self.head.put(&Mark { link: self.at, length: self.length, inode: self.inode })
     }
 
     fn append_staged(&mut self) -> io::Result<()> {

@@ -15,6 +15,8 @@ mod verify;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod full;
+#[cfg(test)]
 mod tamper;
 #[cfg(test)]
 mod tests;
@@ -146,7 +148,7 @@ impl Audit {
         let resumed = resume(&reading, mark).map_err(fault)?;
         let length = reading.metadata().map_err(fault)?.len();
         let seq = resumed.at.seq;
-        let log = Log {
+        let mut log = Log {
             path: path.clone(),
             sink: Box::new(sink),
             inode,
@@ -163,6 +165,10 @@ impl Audit {
             failing: None,
             live: broadcast::Sender::new(FOLLOW_MAX),
         };
+        if mark.is_none() && length == 0 {
+            // So that a kill in the first write of all is told from a lost head. A full disk is no fault here.
+            let _ = log.mark();
+        }
         let mut shared = Shared { log, reading: Arc::new(reading), tail_missing: None, reopen_due: false };
         shared.tell(&resumed);
         Ok(Self { shared: Arc::new(Mutex::new(shared)) })

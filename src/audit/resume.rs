@@ -64,6 +64,9 @@ pub(super) fn resume(file: &File, mark: Option<Mark>) -> io::Result<Resumed> {
 
 /// Whether the record that the head remembers stands where the head says.
 fn ends_with(file: &File, mark: &Mark) -> io::Result<bool> {
+    if mark.length == 0 {
+        return Ok(mark.link == Link::START);
+    }
     let start = mark.length.saturating_sub(LINE_MAX as u64);
     let mut bytes = vec![0; usize::try_from(mark.length - start).unwrap_or(LINE_MAX)];
     match file.read_exact_at(&mut bytes, start) {
