@@ -1,6 +1,7 @@
 //! `sixty` holds long-lived API keys and hands out 60-second ones over a Unix socket.
 
 pub mod attest;
+pub mod audit;
 pub mod clock;
 pub mod demo;
 pub mod issuer;

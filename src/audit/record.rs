@@ -1,0 +1,152 @@
+//! What can be told to the audit: decisions, outcomes and what operators did, as ids, names and numbers.
+//! No field may ever be able to hold a secret: nothing here is made from a `Lease`, a `Secret` or a caller's text.
+
+use crate::model::{Code, Fingerprint, KeyName, LeaseId, Principal, RequestId, Selector};
+use crate::policy::{Denial, Permit};
+
+/// One judgement, written before any secret moves.
+///
+/// There is no place in it for a token:
+///
+/// ```compile_fail
+/// fn leak<'a>(lease: &'a sixty::model::Lease) -> sixty::audit::Judged<'a> {
+///     sixty::audit::Judged::Permit(lease)
+/// }
+/// ```
+#[derive(Clone, Copy)]
+pub struct Decision<'a> {
+    /// The request that was judged.
+    pub request: RequestId,
+    /// Who asked.
+    pub principal: &'a Principal,
+    /// What was found.
+    pub judged: Judged<'a>,
+}
+
+/// A yes, a no, or a no that came before the judgement.
+#[derive(Clone, Copy)]
+pub enum Judged<'a> {
+    /// The rules allow it.
+    Permit(&'a Permit),
+    /// The rules do not.
+    Denied {
+        /// The key that was asked for.
+        key: &'a KeyName,
+        /// Why not.
+        denial: &'a Denial,
+    },
+    /// Refused without asking the rules: locked, busy, malformed.
+    Refused {
+        /// The key that was asked for, where that could be read.
+        key: Option<&'a KeyName>,
+        /// What the caller is told.
+        code: Code,
+    },
+}
+
+/// How one request ended.
+///
+/// Its reason is a text of the program's own, never one that came from outside:
+///
+/// ```compile_fail
+/// fn leak(token: &str, mut outcome: sixty::audit::Outcome) -> sixty::audit::Outcome {
+///     outcome.reason = Some(token);
+///     outcome
+/// }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    /// The request that it ends.
+    pub request: RequestId,
+    /// The lease, if one was made.
+    pub lease: Option<LeaseId>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// For operators: why, in the program's own words.
+    pub reason: Option<&'static str>,
+    /// Unix seconds at which the lease ends, if one was made.
+    pub expires_at: Option<u64>,
+    /// Microseconds from the request to its end.
+    pub micros: u64,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The caller has it.
+    Sent,
+    /// It was made, and the caller was gone.
+    Lost,
+    /// The caller was told this instead.
+    Refused(Code),
+}
+
+/// Something that was done to the broker rather than asked of it.
+#[derive(Debug, Clone, Copy)]
+pub enum Action<'a> {
+    /// The daemon began to serve.
+    Started {
+        /// Its version.
+        version: &'static str,
+    },
+    /// The daemon ends.
+    Stopped,
+    /// A key was put into the vault.
+    KeyAdded(KeyChange<'a>),
+    /// A key was replaced.
+    KeyRotated(KeyChange<'a>),
+    /// A key was taken out of the vault.
+    KeyRemoved(KeyChange<'a>),
+    /// The provider no longer takes a key: it is not used until it is tested or rotated.
+    KeyQuarantined(KeyChange<'a>),
+    /// A quarantine was lifted.
+    KeyRestored(KeyChange<'a>),
+    /// The vault's keys were wiped from memory.
+    Locked,
+    /// The vault was opened.
+    Unlocked,
+    /// Somebody tried to open the vault and could not.
+    UnlockFailed,
+    /// A new policy is in force.
+    Reloaded,
+    /// A new policy was faulty, and the old one stays in force.
+    ReloadRefused,
+    /// Leases were taken back.
+    Revoked {
+        /// Which.
+        which: Which<'a>,
+        /// How many.
+        leases: u64,
+    },
+    /// A peer was turned away before it could ask: it was dead, or not whom it seemed to be.
+    PeerRefused {
+        /// The user id that the kernel told, if any.
+        uid: Option<u32>,
+        /// Why, in the program's own words.
+        why: &'static str,
+    },
+}
+
+/// A key before or after a change; told apart by fingerprint, never by its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyChange<'a> {
+    /// Its name.
+    pub key: &'a KeyName,
+    /// The key's fingerprint: the new one's when it was rotated.
+    pub fingerprint: &'a Fingerprint,
+    /// The vault's generation after the change.
+    pub generation: u64,
+}
+
+/// The leases that a revocation named.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    /// One.
+    Lease(LeaseId),
+    /// All of a key.
+    Key(&'a KeyName),
+    /// All of a peer.
+    Peer(&'a Selector),
+    /// Every one.
+    All,
+}
