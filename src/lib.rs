@@ -1,6 +1,7 @@
 //! `sixty` holds long-lived API keys and hands out 60-second ones over a Unix socket.
 
 pub mod clock;
+pub mod config;
 pub mod model;
 pub mod policy;
 pub mod recipe;
