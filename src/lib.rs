@@ -6,6 +6,7 @@ pub mod clock;
 pub mod demo;
 pub mod issuer;
 pub mod ledger;
+pub mod config;
 pub mod model;
 pub mod policy;
 pub mod recipe;

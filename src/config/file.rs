@@ -1,0 +1,52 @@
+//! A config's file → its text. It never trusts a file that others can change, nor reads one without a bound.
+
+use super::{
+    Config, Context,
+    fault::{Fault, Faults, Severity},
+    source::Source,
+};
+use crate::sys::file::{FileError, read_config};
+use std::path::Path;
+
+/// The largest config, in bytes.
+const MAX: usize = 1 << 20;
+
+/// Reads and checks a config file: regular, the caller's or root's, not writable by others, at most 1 MiB of UTF-8.
+///
+/// # Errors
+/// All faults of the file or of its text.
+pub fn load(path: &Path, context: &Context) -> Result<Config, Faults> {
+    let name = path.to_string_lossy();
+    let bytes = read_config(path, MAX).map_err(|fault| unreadable(&name, &fault))?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => super::parse(&name, text, context),
+        Err(fault) => Err(not_text(&name, &bytes, fault.valid_up_to())),
+    }
+}
+
+fn unreadable(name: &str, fault: &FileError) -> Faults {
+    let (message, advice) = match fault {
+        FileError::Missing { .. } => ("there is no config", "`sixty init` writes one; --config names another".to_owned()),
+        FileError::NotRegular { .. } => ("this is no regular file", "name the file itself, not a link or a folder".into()),
+        FileError::Foreign { owner, .. } => {
+            ("this config belongs to somebody else", format!("its owner is uid {owner}: it must be you or root"))
+        }
+        FileError::Open { mode, .. } => {
+            ("others can change this config", format!("its mode is {mode:04o}: chmod go-w {name}"))
+        }
+        FileError::TooLarge { max, .. } => {
+            ("this file is too large for a config", format!("it has more than {max} bytes: is it the right file?"))
+        }
+        FileError::Kernel { errno, .. } => ("this config cannot be read", errno.to_string()),
+    };
+    let severity = Severity::Error;
+    Faults(vec![Fault { severity, file: name.to_owned(), place: None, message: message.to_owned(), advice }])
+}
+
+/// The place is found in what stands before it, which is text.
+fn not_text(name: &str, bytes: &[u8], at: usize) -> Faults {
+    let before = String::from_utf8_lossy(&bytes[..at]);
+    let source = Source::new(name, &before);
+    source.fault(at..at, "this is not UTF-8", "save the file as UTF-8; is it a text file at all?");
+    source.finish().err().unwrap_or_default()
+}

@@ -1,0 +1,213 @@
+//! What each module is told, as plain data with its defaults. It never refers to the modules themselves.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// `[daemon]`: the process and its places. A path that is none is the contract's (see `Paths`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Daemon {
+    /// Loops that serve, 1 to 64; more than one only helps machines with many cores.
+    pub workers: u32,
+    /// How long requests in hand may take after SIGTERM.
+    pub drain: Duration,
+    /// Where the sockets lie.
+    pub runtime_dir: Option<PathBuf>,
+    /// Where vault and audit lie.
+    pub state_dir: Option<PathBuf>,
+    /// The broker socket alone.
+    pub broker_socket: Option<PathBuf>,
+    /// The control socket alone.
+    pub control_socket: Option<PathBuf>,
+    /// The gateway socket alone.
+    pub gateway_socket: Option<PathBuf>,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            drain: Duration::from_secs(5),
+            runtime_dir: None,
+            state_dir: None,
+            broker_socket: None,
+            control_socket: None,
+            gateway_socket: None,
+        }
+    }
+}
+
+/// `[limits]`: how much one caller, and all of them, may have at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: u32,
+    /// Open connections of one user.
+    pub connections_per_uid: u32,
+    /// Live leases.
+    pub leases: u32,
+    /// Live leases of one user.
+    pub leases_per_uid: u32,
+    /// Bytes of a request's body.
+    pub request_bytes: usize,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// From accept or the last answer's end to the head's last byte, once it has begun.
+    pub header_time: Duration,
+    /// From the head's last byte to the body's.
+    pub body_time: Duration,
+    /// How long a kept-alive connection may say nothing.
+    pub idle_time: Duration,
+    /// From the body's last byte to the answer's.
+    pub request_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            connections_per_uid: 128,
+            leases: 100_000,
+            leases_per_uid: 10_000,
+            request_bytes: 64 << 10,
+            header_bytes: 16 << 10,
+            header_time: Duration::from_secs(5),
+            body_time: Duration::from_secs(5),
+            idle_time: Duration::from_secs(60),
+            request_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `[upstream]`: calls to providers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// PEM certificates, added to the built-in roots.
+    pub ca_file: Option<PathBuf>,
+    /// Whether a key's endpoint may be a loopback address.
+    pub loopback: Loopback,
+    /// TCP and TLS together.
+    pub connect_time: Duration,
+    /// One call from its beginning to the answer's last byte.
+    pub total_time: Duration,
+    /// Bytes of an answer's body.
+    pub body_bytes: usize,
+    /// How long a connection is kept ready unused.
+    pub warm_idle: Duration,
+    /// Mints in flight for one key.
+    pub mints_per_key: u32,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            loopback: Loopback::Refused,
+            connect_time: Duration::from_secs(5),
+            total_time: Duration::from_secs(15),
+            body_bytes: 64 << 10,
+            warm_idle: Duration::from_secs(30),
+            mints_per_key: 16,
+        }
+    }
+}
+
+pub use crate::recipe::Loopback;
+
+/// `[vault]`: how it is opened and when it closes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vault {
+    /// What opens it.
+    pub unlock: Unlock,
+    /// Lock after so long without a mint; none: never.
+    pub lock_after: Option<Duration>,
+}
+
+/// What opens the vault. Never the passphrase itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Unlock {
+    /// Somebody types it: `sixty unlock`.
+    #[default]
+    Passphrase,
+    /// A 0600 key file, at start.
+    File(PathBuf),
+    /// A systemd credential in `$CREDENTIALS_DIRECTORY`, at start.
+    Credential(String),
+}
+
+/// `[audit]`: where records go. A record that cannot be written refuses the request; that is no option.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// The file; none: in the state directory.
+    pub path: Option<PathBuf>,
+    /// When records reach the disk.
+    pub sync: Sync,
+}
+
+/// When an audit record reaches the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sync {
+    /// When the kernel writes it: survives our crash, not the machine's.
+    #[default]
+    None,
+    /// Before the answer, by fdatasync(2): a millisecond or more for each request.
+    Each,
+}
+
+/// `[log]`: what the daemon says on stderr.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The least that is said.
+    pub level: Level,
+    /// How it is said.
+    pub format: Format,
+}
+
+/// The least severity that is logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Level {
+    /// What failed.
+    Error,
+    /// And what may fail soon.
+    Warn,
+    /// And what changed.
+    #[default]
+    Info,
+    /// And what was decided.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+impl Level {
+    /// As in the config and in tracing's filters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// `[provider.NAME]`: replaces the recipe's limits, where the account has other ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Provider {
+    /// Workspaces an account.
+    pub workspaces_per_account: Option<u32>,
+    /// Keys a workspace.
+    pub keys_per_workspace: Option<u32>,
+}
+
+/// All `[provider.NAME]` tables, by the recipe's name.
+pub type Providers = BTreeMap<String, Provider>;
