@@ -1,6 +1,8 @@
 //! `sixty` holds long-lived API keys and hands out 60-second ones over a Unix socket.
 
 pub mod attest;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod demo;
 pub mod ledger;
