@@ -2,6 +2,8 @@
 
 pub mod attest;
 pub mod audit;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod demo;
 pub mod issuer;

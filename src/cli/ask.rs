@@ -1,0 +1,49 @@
+//! One question to a daemon and its answer, for every command alike.
+//! It must never put a byte of an answer into an error: it may be a token's.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::arguments::Sockets;
+use super::environment;
+use super::failure::Failure;
+use crate::client::{Client, Method};
+
+/// A body, or what came back: wiped on drop.
+pub(super) type Json = Zeroizing<Vec<u8>>;
+
+/// The two sockets of a daemon.
+pub(super) struct Doors {
+    pub(super) broker: Client,
+    pub(super) control: Client,
+}
+
+impl Doors {
+    pub(super) fn of(sockets: Sockets) -> Self {
+        Self {
+            broker: Client::broker(environment::broker_socket(sockets.socket)),
+            control: Client::control(environment::control_socket(sockets.control_socket)),
+        }
+    }
+}
+
+/// Asks and waits for a yes.
+///
+/// # Errors
+/// [`Failure::Client`] without an answer, [`Failure::Refused`] with a no.
+pub(super) fn ask(client: &Client, method: Method, target: &str, body: Option<Json>) -> Result<Json, Failure> {
+    client.request(method, target, body)?.accepted().map_err(Failure::refused)
+}
+
+/// Reads the parts of an answer that a command shows; others are left alone, so that newer daemons can say more.
+///
+/// # Errors
+/// [`Failure::Answer`], which tells the place of the fault and nothing of the answer.
+pub(super) fn read<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(answer).map_err(|fault| Failure::Answer(format!("JSON fault at byte {}", fault.column())))
+}
+
+/// A body of plain data.
+pub(super) fn json(message: &impl Serialize) -> Json {
+    Zeroizing::new(serde_json::to_vec(message).expect("invariant: plain data, written to memory"))
+}

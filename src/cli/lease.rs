@@ -1,0 +1,221 @@
+//! `sixty leases` and `sixty revoke`: what is handed out, and taking it back.
+//! It must never say that a token is dead which the provider still takes.
+
+use serde::Deserialize;
+
+use super::arguments::{LeasesArguments, RevokeArguments, Which};
+use super::ask::{Doors, Json, ask, read};
+use super::failure::Failure;
+use super::output::{BAD, DIM, GOOD, exactly, say, show as print};
+use super::table::{Cell, Side, Table};
+use super::time::span;
+use crate::client::{ClientError, Method, encoded};
+use crate::model::LeaseId;
+
+#[derive(Deserialize)]
+struct Leases {
+    leases: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    id: String,
+    key: String,
+    kind: String,
+    rule: String,
+    expires_in: u64,
+    uid: u32,
+    owner_pid: Option<u32>,
+    uses_left: Option<u32>,
+    state: String,
+}
+
+/// What a revocation did: on the control socket it counts, on the broker socket it says yes or no.
+#[derive(Deserialize)]
+pub(super) struct Revoked {
+    revoked: Count,
+    residual: Option<Residual>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Count {
+    Many(u64),
+    One(bool),
+}
+
+#[derive(Deserialize)]
+struct Residual {
+    leases: Option<u64>,
+    upstream_seconds: u64,
+}
+
+impl Revoked {
+    /// What is dead now, and what lives on.
+    pub(super) fn told(&self) -> String {
+        let many = match self.revoked {
+            Count::Many(many) => many,
+            Count::One(one) => one.into(),
+        };
+        let done = match many {
+            0 => "no lease was live".to_owned(),
+            1 => "1 lease revoked".to_owned(),
+            many => format!("{many} leases revoked"),
+        };
+        match &self.residual {
+            Some(Residual { leases, upstream_seconds: seconds @ 1.. }) => {
+                let (what, lives) = match leases {
+                    None | Some(1) => ("its upstream token can't".to_owned(), "lives"),
+                    Some(many) => (format!("{many} upstream tokens can't"), "live"),
+                };
+                format!("{done}; {what} be recalled and {lives} on at the provider for up to {}", span(*seconds))
+            }
+            _ if many == 0 => done,
+            _ => format!("{done}; nothing lives on"),
+        }
+    }
+}
+
+/// `sixty leases`: the caller's own from the broker socket, everybody's from the control socket.
+pub(super) fn list(doors: &Doors, arguments: &LeasesArguments) -> Result<(), Failure> {
+    let answer = match arguments.all {
+        true => ask(&doors.control, Method::GET, "/v1/leases?all=true", None)?,
+        false => ask(&doors.broker, Method::GET, "/v1/leases", None)?,
+    };
+    if arguments.show.json {
+        return exactly(&answer);
+    }
+    let Leases { leases } = read(&answer)?;
+    if leases.is_empty() {
+        say(if arguments.all { "no leases" } else { "no leases of yours; `sixty leases --all` shows everybody's" });
+        return Ok(());
+    }
+    print(table(&leases))
+}
+
+/// `sixty revoke`.
+pub(super) fn revoke(doors: &Doors, arguments: &RevokeArguments) -> Result<(), Failure> {
+    let answer = match arguments.which.id {
+        Some(id) => revoke_one(doors, id)?,
+        None => ask(&doors.control, Method::DELETE, &target(&arguments.which), None)?,
+    };
+    if arguments.show.json {
+        return exactly(&answer);
+    }
+    let revoked: Revoked = read(&answer)?;
+    say(format_args!("{GOOD}done{GOOD:#}: {}", revoked.told()));
+    Ok(())
+}
+
+/// As the daemon's owner where we are, else as the lease's own: a system daemon's users have no control socket.
+fn revoke_one(doors: &Doors, id: LeaseId) -> Result<Json, Failure> {
+    let asked = ask(&doors.control, Method::DELETE, &format!("/v1/leases?id={id}"), None);
+    match asked {
+        Err(Failure::Client(ClientError::Forbidden { .. } | ClientError::Unreachable { .. })) => {
+            ask(&doors.broker, Method::DELETE, &format!("/v1/leases/{id}"), None)
+        }
+        asked => asked,
+    }
+}
+
+fn target(which: &Which) -> String {
+    match (&which.key, &which.peer) {
+        (Some(key), _) => format!("/v1/leases?key={}", encoded(key.as_str())),
+        (None, Some(peer)) => format!("/v1/leases?peer={}", encoded(peer)),
+        (None, None) => "/v1/leases?all=true".to_owned(),
+    }
+}
+
+fn table(leases: &[Row]) -> Table {
+    use Side::{Left, Right};
+    let mut table = Table::new(&[
+        ("LEASE", Left),
+        ("KEY", Left),
+        ("KIND", Left),
+        ("RULE", Left),
+        ("LEFT", Right),
+        ("USES", Right),
+        ("UID", Right),
+        ("OWNER", Right),
+        ("STATE", Left),
+    ]);
+    for lease in leases {
+        let live = lease.state == "live";
+        table.row([
+            Cell::new(&lease.id),
+            Cell::new(&lease.key),
+            Cell::new(&lease.kind),
+            Cell::new(&lease.rule),
+            Cell::maybe(live.then(|| span(lease.expires_in))),
+            Cell::maybe(lease.uses_left.map(|uses| uses.to_string())),
+            Cell::new(lease.uid.to_string()),
+            Cell::maybe(lease.owner_pid.map(|pid| pid.to_string())),
+            Cell::new(&lease.state).styled(match lease.state.as_str() {
+                "live" => GOOD,
+                "revoked" => BAD,
+                _ => DIM,
+            }),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::arguments::Show;
+    use crate::client::{Client, fake::Fake};
+
+    fn told(json: &str) -> String {
+        serde_json::from_str::<Revoked>(json).unwrap().told()
+    }
+
+    #[test]
+    fn what_lives_on_upstream_is_never_called_dead() {
+        assert_eq!(
+            told(r#"{"revoked":3,"residual":{"leases":2,"upstream_seconds":41}}"#),
+            "3 leases revoked; 2 upstream tokens can't be recalled and live on at the provider for up to 41s"
+        );
+        assert_eq!(
+            told(r#"{"revoked":true,"residual":{"upstream_seconds":41}}"#),
+            "1 lease revoked; its upstream token can't be recalled and lives on at the provider for up to 41s"
+        );
+        assert_eq!(
+            told(r#"{"revoked":1,"residual":{"leases":0,"upstream_seconds":0}}"#),
+            "1 lease revoked; nothing lives on"
+        );
+        assert_eq!(told(r#"{"revoked":0,"residual":{"leases":0,"upstream_seconds":0}}"#), "no lease was live");
+    }
+
+    #[test]
+    fn a_user_without_the_control_socket_can_give_up_an_own_lease() {
+        let fake = Fake::answering("200 OK", r#"{"revoked":true,"residual":{"upstream_seconds":0}}"#);
+        let doors = Doors { broker: Client::broker(fake.path()), control: Client::control("/nonexistent/control") };
+        let which = Which { id: Some(LeaseId(7)), key: None, peer: None, all: false };
+        assert!(revoke(&doors, &RevokeArguments { which, show: Show { json: false } }).is_ok());
+        assert!(fake.asked().starts_with("DELETE /v1/leases/ls_0000000000000007 HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn a_peer_with_an_ampersand_does_not_become_all() {
+        let which = Which { id: None, key: None, peer: Some("exe:/a&all=true".to_owned()), all: false };
+        assert_eq!(target(&which), "/v1/leases?peer=exe%3A%2Fa%26all%3Dtrue");
+    }
+
+    #[test]
+    fn a_dead_lease_has_no_time_left() {
+        let row = |state: &str| Row {
+            id: "ls_1".to_owned(),
+            key: "a".to_owned(),
+            kind: "virtual".to_owned(),
+            rule: "mine".to_owned(),
+            expires_in: 41,
+            uid: 0,
+            owner_pid: None,
+            uses_left: None,
+            state: state.to_owned(),
+        };
+        let text = anstream::adapter::strip_str(&table(&[row("live"), row("revoked")]).to_string()).to_string();
+        assert_eq!(text.matches("41s").count(), 1, "{text}");
+    }
+}
