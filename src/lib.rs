@@ -2,13 +2,15 @@
 
 pub mod attest;
 pub mod audit;
+pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod config;
 pub mod demo;
+pub mod endpoint;
 pub mod issuer;
 pub mod ledger;
-pub mod config;
 pub mod model;
 pub mod policy;
 pub mod recipe;

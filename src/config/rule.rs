@@ -114,7 +114,10 @@ fn only_for_virtual<'a>(rule: &Rule, fields: impl Iterator<Item = Value<'a>>) {
     }
     for field in fields {
         let message = format!("`{}` bounds virtual keys alone, and this rule gives none", field.key());
-        field.warning(message, "the provider's own tokens cannot be narrowed: add \"virtual\" to kinds, or leave it out");
+        field.warning(
+            message,
+            "the provider's own tokens cannot be narrowed: add \"virtual\" to kinds, or leave it out",
+        );
     }
 }
 

@@ -38,7 +38,12 @@ impl<'a> Value<'a> {
     }
 
     /// Tells a fault of the field's name.
-    pub(super) fn fault_at<T>(&self, at: Range<usize>, message: impl Into<String>, advice: impl Into<String>) -> Option<T> {
+    pub(super) fn fault_at<T>(
+        &self,
+        at: Range<usize>,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Option<T> {
         self.source.fault(at, message, advice);
         None
     }

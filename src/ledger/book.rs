@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     clock::Boottime,
-    model::{KeyName, Kind, LeaseId, LeaseSummary},
+    model::{KeyName, Kind, LeaseId, LeaseSummary, Selector},
     sys::process::Process,
 };
 use std::{
@@ -57,7 +57,7 @@ pub enum Which {
     /// All of a key.
     Key(KeyName),
     /// All of principals with this selector.
-    Peer(String),
+    Peer(Selector),
     /// All.
     All,
 }
@@ -209,7 +209,10 @@ impl Book {
                 self.slots.find(*id).filter(own).into_iter().collect()
             }
             Which::Key(key) => self.numbers(|terms| terms.key == *key),
-            Which::Peer(selector) => self.numbers(|terms| terms.peer.contains(selector)),
+            Which::Peer(selector) => {
+                let text = selector.to_string();
+                self.numbers(|terms| terms.peer.contains(&text))
+            }
             Which::All => self.numbers(|_| true),
         };
         let mut revoked = Revoked { leases: chosen.len(), ..Default::default() };

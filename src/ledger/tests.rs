@@ -83,7 +83,10 @@ fn revoking_tells_what_lives_on_upstream() {
     let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 600, 9), None).unwrap();
     winder.advance(Duration::from_secs(19));
     assert_eq!(ledger.revoke(&Which::OwnId(id, 2)), Revoked::default(), "another user's lease is not theirs to end");
-    assert_eq!(ledger.revoke(&Which::Peer("uid:2".into())), Revoked { leases: 1, upstream: 1, upstream_seconds: 11 });
+    assert_eq!(
+        ledger.revoke(&Which::Peer("uid:2".parse().unwrap())),
+        Revoked { leases: 1, upstream: 1, upstream_seconds: 11 }
+    );
     assert_eq!(ledger.revoke(&Which::All), Revoked { leases: 2, upstream: 1, upstream_seconds: 41 });
     assert!(ledger.find(&[9; 32]).is_none());
     assert_eq!(ledger.revoke(&Which::Id(id)), Revoked::default(), "an id never comes to mean another lease");

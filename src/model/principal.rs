@@ -1,8 +1,9 @@
 //! Who is asking: what attestation made of a peer, as a set of facts that rules can name.
 //! A fact that could not be read is absent, and never guessed.
 
+use super::Malformed;
 use serde::Serialize;
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 /// The kinds of facts that a rule may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,10 @@ pub enum Fact {
 }
 
 impl Fact {
+    /// All facts, in the order in which they are told.
+    pub const ALL: [Fact; 8] =
+        [Fact::Uid, Fact::Gid, Fact::Unit, Fact::Cgroup, Fact::Exe, Fact::ExeSha256, Fact::PidNs, Fact::Socket];
+
     /// The name in a rule's `peer` table and in a selector.
     pub fn name(self) -> &'static str {
         match self {
@@ -48,6 +53,17 @@ pub struct Selector {
     pub fact: Fact,
     /// Its value as text.
     pub value: String,
+}
+
+impl FromStr for Selector {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let fault = || Malformed::new("a selector is written uid:1000, unit:ci.service or exe:/usr/bin/curl");
+        let (name, value) = text.split_once(':').ok_or_else(fault)?;
+        let fact = Fact::ALL.into_iter().find(|fact| fact.name() == name).ok_or_else(fault)?;
+        Ok(Self { fact, value: value.to_owned() })
+    }
 }
 
 impl fmt::Display for Selector {
@@ -102,8 +118,6 @@ impl Principal {
 
     /// All facts that are known, in a fixed order.
     pub fn selectors(&self) -> Vec<Selector> {
-        let all =
-            [Fact::Uid, Fact::Gid, Fact::Unit, Fact::Cgroup, Fact::Exe, Fact::ExeSha256, Fact::PidNs, Fact::Socket];
-        all.into_iter().filter_map(|fact| self.fact(fact).map(|value| Selector { fact, value })).collect()
+        Fact::ALL.into_iter().filter_map(|fact| self.fact(fact).map(|value| Selector { fact, value })).collect()
     }
 }

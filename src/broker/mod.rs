@@ -1,0 +1,164 @@
+//! The only place that sees a whole request: who asks, what for, what the rules say, what was made of it.
+//! It speaks no protocol, opens no socket and holds no key.
+
+mod caps;
+mod operator;
+mod receipt;
+mod refuse;
+mod session;
+mod status;
+
+pub use crate::vault::Rollback;
+pub use operator::{KeyTested, NewKey, Operator, OperatorError};
+pub use receipt::Receipt;
+pub use session::{Grant, Session, Whoami};
+pub use status::{Counters, Status};
+
+use crate::{
+    attest::Attestor,
+    audit::{Action, Audit},
+    clock::{Boottime, Clock},
+    issuer::Issuer,
+    ledger::Ledger,
+    model::{Code, Fact, Refusal, RequestId},
+    policy::Rules,
+    vault::{UnlockWith, Vault},
+};
+use caps::Caps;
+use std::{
+    collections::BTreeSet,
+    os::fd::BorrowedFd,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+};
+use tracing::{debug, warn};
+
+/// What the broker is built of.
+pub struct Parts {
+    /// Peers → principals.
+    pub attestor: Attestor,
+    /// Long-lived keys.
+    pub vault: Arc<Vault>,
+    /// Permits → tokens.
+    pub issuer: Issuer,
+    /// Live leases.
+    pub ledger: Ledger,
+    /// Records.
+    pub audit: Audit,
+    /// Time.
+    pub clock: Clock,
+    /// The rules in force.
+    pub rules: Rules,
+}
+
+/// What the broker needs to know.
+pub struct BrokerOptions {
+    /// Open connections of one user.
+    pub connections_per_uid: usize,
+    /// The user whose daemon this is: the control socket is theirs and root's.
+    pub owner: u32,
+    /// What opens the vault when nobody types a passphrase.
+    pub unlock: UnlockSource,
+    /// Reads the rules anew; the fault is for the operator.
+    pub reload: Box<dyn Fn() -> Result<Rules, String> + Send + Sync>,
+}
+
+/// How a key file or a credential is found again for `unlock`; a passphrase must be typed.
+pub type UnlockSource = Option<Box<dyn Fn() -> UnlockWith + Send + Sync>>;
+
+/// The broker. Clones are the same broker.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    attestor: Attestor,
+    vault: Arc<Vault>,
+    issuer: Issuer,
+    ledger: Ledger,
+    audit: Audit,
+    clock: Clock,
+    options: BrokerOptions,
+    policy: Mutex<Arc<Policy>>,
+    caps: Caps,
+    counters: Counters,
+    /// Boot time of the last mint or unlock, in nanoseconds: for `lock_after`.
+    last_use: AtomicU64,
+}
+
+/// The rules in force, with what they need to know of a peer.
+struct Policy {
+    rules: Rules,
+    needs: BTreeSet<Fact>,
+    /// Unix seconds.
+    loaded_at: u64,
+    /// Why the last reload was not taken; the rules before it are in force.
+    fault: Option<String>,
+}
+
+/// One request: its name, and when it came.
+#[derive(Clone, Copy)]
+struct Asked {
+    id: RequestId,
+    at: Boottime,
+}
+
+impl Broker {
+    /// A broker that is ready to admit.
+    pub fn new(parts: Parts, options: BrokerOptions) -> Self {
+        let Parts { attestor, vault, issuer, ledger, audit, clock, rules } = parts;
+        let policy = Policy { needs: rules.needs(), rules, loaded_at: clock.wall(), fault: None };
+        let last_use = AtomicU64::new(clock.boot().nanos());
+        Self(Arc::new(Inner {
+            attestor,
+            vault,
+            issuer,
+            ledger,
+            audit,
+            caps: Caps::new(options.connections_per_uid),
+            options,
+            policy: Mutex::new(Arc::new(policy)),
+            counters: Counters::default(),
+            last_use,
+            clock,
+        }))
+    }
+
+    /// Identifies a connection before a byte of it is read.
+    ///
+    /// # Errors
+    /// Nothing is told to a peer that cannot be identified: the connection is closed. A user with too many
+    /// connections is told `busy`.
+    pub fn admit(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Session, Refusal> {
+        let asked = self.asked();
+        let peer = self.0.attestor.meet(connection, socket).map_err(|fault| {
+            debug!(%fault, "a peer was turned away");
+            let _ = self.0.audit.action(None, Action::PeerRefused { uid: None, why: "it cannot be identified" });
+            Refusal::new(Code::Denied, asked.id)
+        })?;
+        let uid = peer.uid();
+        match self.0.caps.take(uid) {
+            Some(seat) => Ok(Session::new(self.clone(), peer, seat)),
+            None => {
+                warn!(uid, "a user has all the connections that one may have");
+                Err(Refusal::new(Code::Busy, asked.id))
+            }
+        }
+    }
+
+    /// A fresh name for a request or a connection, for refusals that come before one is parsed.
+    pub fn request_id(&self) -> RequestId {
+        // Ids need not be secret; if the kernel has no randomness, nothing else works either.
+        RequestId(getrandom::u64().unwrap_or_default())
+    }
+
+    fn asked(&self) -> Asked {
+        Asked { id: self.request_id(), at: self.0.clock.boot() }
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        self.0.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_policy(&self, policy: Policy) {
+        *self.0.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+}

@@ -1,0 +1,398 @@
+//! What the owner does on the control socket: keys, lock, leases, reload. Each act is on record with who did it.
+//! It never gives out a key, not even to its owner.
+
+use super::{Broker, Inner, Policy, refuse::Stop};
+use crate::{
+    attest::Peer,
+    audit::{self, Action, AuditError, Follow, KeyChange},
+    issuer::MintError,
+    ledger::{Ended, Revoked, Which},
+    model::{
+        Code, Fact, Fingerprint, KeyMeta, KeyName, Kind, LeaseSummary, Malformed, Owner, Place, Principal, Refusal,
+        Request, Selector,
+    },
+    policy::{self, Explanation, Rules},
+    recipe::{KeyFault, PlaceFault},
+    secret::Secret,
+    vault::{ChangeError, LendError, Listed, Rollback, UnlockError, UnlockWith},
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
+use tracing::{info, warn};
+
+/// The owner, or root, on the control socket.
+pub struct Operator<'a> {
+    broker: &'a Broker,
+    principal: Principal,
+}
+
+/// A key to be stored.
+pub struct NewKey {
+    /// Its name.
+    pub name: KeyName,
+    /// The recipe's name.
+    pub provider: String,
+    /// Where the provider keeps it.
+    pub place: Place,
+    /// Who pays.
+    pub owner: Option<String>,
+    /// Further values.
+    pub set: BTreeMap<String, String>,
+    /// The key.
+    pub secret: Secret,
+}
+
+/// What a test mint gave. The token itself is thrown away.
+#[derive(Debug, Serialize)]
+pub struct KeyTested {
+    ok: bool,
+    expires_in: u64,
+    micros: u64,
+}
+
+/// Why an operator's act failed; told in full, since it is told to the owner.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// Not the owner.
+    #[error("the control socket is for the daemon's own user and root")]
+    Stranger,
+    /// Vault.
+    #[error(transparent)]
+    Lend(#[from] LendError),
+    /// Vault.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// Vault.
+    #[error(transparent)]
+    Unlock(#[from] UnlockError),
+    /// The vault is opened by a passphrase, and none was given.
+    #[error("this vault is opened by a passphrase; type it at `sixty unlock`")]
+    NeedsPassphrase,
+    /// Recipe.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// Recipe.
+    #[error(transparent)]
+    Place(#[from] PlaceFault),
+    /// A value that the recipe does not know.
+    #[error("provider `{0}` knows no value `{1}`")]
+    Set(String, String),
+    /// Provider.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// Audit.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The new config is faulty; the old rules stay.
+    #[error("the old rules stay in force: {0}")]
+    Reload(String),
+    /// A selector with a value that it cannot have.
+    #[error(transparent)]
+    Selector(#[from] Malformed),
+}
+
+impl OperatorError {
+    /// The code of the refusal.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Stranger => Code::Denied,
+            Self::Lend(LendError::Locked) | Self::NeedsPassphrase => Code::Locked,
+            Self::Change(ChangeError::Lend(LendError::Locked)) => Code::Locked,
+            Self::Mint(MintError::Key(LendError::Locked)) => Code::Locked,
+            Self::Unlock(UnlockError::Wait { .. }) => Code::Busy,
+            Self::Unlock(UnlockError::WrongPassphrase | UnlockError::WrongKey) => Code::Denied,
+            Self::Change(ChangeError::Save(_)) | Self::Audit(_) | Self::Unlock(_) => Code::Unavailable,
+            Self::Mint(_) => Code::Upstream,
+            _ => Code::Malformed,
+        }
+    }
+}
+
+type Done<T> = Result<T, OperatorError>;
+
+#[allow(clippy::redundant_closure)] // a variant as a function has one lifetime, and these need any
+impl<'a> Operator<'a> {
+    pub(super) fn new(broker: &'a Broker, peer: &Peer) -> Result<Self, Refusal> {
+        let asked = broker.asked();
+        let stop = |fault| broker.0.refuse(asked, &Stop::Attest(fault));
+        let principal = broker.0.attestor.identify(peer, &Default::default()).map_err(stop)?;
+        if principal.uid != broker.0.options.owner && principal.uid != 0 {
+            warn!(uid = principal.uid, "somebody else's process asked on the control socket");
+            return Err(Refusal::new(Code::Denied, asked.id).saying(OperatorError::Stranger.to_string()));
+        }
+        Ok(Self { broker, principal })
+    }
+
+    /// All keys, without their secrets.
+    pub fn keys(&self) -> Done<Vec<Listed>> {
+        Ok(self.inner().vault.list()?)
+    }
+
+    /// One key, without its secret.
+    pub fn key(&self, name: &KeyName) -> Done<Listed> {
+        Ok(self.inner().vault.meta(name)?)
+    }
+
+    /// Stores a key.
+    pub fn add(&self, new: NewKey) -> Done<Listed> {
+        let issuer = &self.inner().issuer;
+        let recipe = issuer.recipe(&new.provider)?;
+        new.secret.expose(|bytes| recipe.check_key(bytes))?;
+        recipe.endpoint(&new.place, issuer.loopback())?;
+        if let Some(name) = new.set.keys().next() {
+            return Err(OperatorError::Set(new.provider, name.clone()));
+        }
+        let limits = issuer.limits(&new.provider)?;
+        let meta = KeyMeta {
+            name: new.name.clone(),
+            provider: new.provider,
+            place: new.place,
+            owner: new.owner,
+            created: 0,
+            rotated: None,
+            last_used: None,
+            fingerprint: Fingerprint(String::new()),
+            set: new.set,
+        };
+        self.inner().vault.put(meta, new.secret, limits)?;
+        self.changed(&new.name, |change| Action::KeyAdded(change))
+    }
+
+    /// Puts another key in the place of one. The next mint uses it.
+    pub fn rotate(&self, name: &KeyName, secret: Secret) -> Done<Listed> {
+        let provider = self.key(name)?.meta.provider;
+        secret.expose(|bytes| self.inner().issuer.recipe(&provider).map(|recipe| recipe.check_key(bytes)))??;
+        self.inner().vault.rotate(name, secret)?;
+        self.inner().issuer.forget();
+        self.changed(name, |change| Action::KeyRotated(change))
+    }
+
+    /// Removes a key and takes back its leases.
+    pub fn remove(&self, name: &KeyName) -> Done<Revoked> {
+        let fingerprint = self.key(name)?.meta.fingerprint;
+        self.inner().vault.remove(name)?;
+        self.inner().issuer.forget();
+        let generation = self.inner().vault.generation().unwrap_or_default();
+        let change = KeyChange { key: name, fingerprint: &fingerprint, generation };
+        self.act(Action::KeyRemoved(change))?;
+        self.revoke(&Which::Key(name.clone()))
+    }
+
+    /// Mints once and throws the token away. Lifts a quarantine if the provider takes the key again.
+    pub async fn test(&self, name: &KeyName) -> Done<KeyTested> {
+        let inner = self.inner();
+        let quarantined = self.key(name)?.quarantine.is_some();
+        inner.vault.lift(name)?;
+        let began = inner.clock.boot();
+        let minted = inner.issuer.mint(self.permit(name)?).await?;
+        if quarantined {
+            self.changed(name, |change| Action::KeyRestored(change))?;
+        }
+        let now = inner.clock.boot();
+        Ok(KeyTested {
+            ok: true,
+            expires_in: minted.deadline.since(now).as_secs(),
+            micros: u64::try_from(now.since(began).as_micros()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// All leases.
+    pub fn leases(&self, ended: Ended) -> Vec<LeaseSummary> {
+        self.inner().ledger.list(None, ended)
+    }
+
+    /// Takes back leases.
+    pub fn revoke(&self, which: &Which) -> Done<Revoked> {
+        Ok(self.inner().revoke(Some(&self.principal), which))
+    }
+
+    /// Wipes every key from memory.
+    pub fn lock(&self) -> Done<()> {
+        self.broker.lock(Some(&self.principal))
+    }
+
+    /// Opens the vault: with a passphrase, or with the configured key file or credential.
+    pub async fn unlock(&self, passphrase: Option<Secret>, rollback: Rollback) -> Done<()> {
+        self.broker.unlock(Some(&self.principal), passphrase, rollback).await
+    }
+
+    /// Which rule decides for a key, for this peer or for an imagined one.
+    pub fn why(&self, key: &KeyName, peer: Option<&[Selector]>) -> Done<(Vec<Selector>, Explanation)> {
+        let principal = match peer {
+            None => Principal { socket: "broker", ..self.principal.clone() },
+            Some(selectors) => imagined(selectors)?,
+        };
+        let policy = self.broker.policy();
+        Ok((principal.selectors(), policy::explain(&policy.rules, &principal, key)))
+    }
+
+    /// Takes new rules if they are whole.
+    pub fn reload(&self) -> Done<()> {
+        self.broker.reload(Some(&self.principal))
+    }
+
+    /// The records so far and those to come.
+    pub fn follow(&self) -> Follow {
+        self.inner().audit.follow()
+    }
+
+    fn permit(&self, name: &KeyName) -> Done<policy::Permit> {
+        let rules = Rules::operator(self.principal.uid);
+        let request = Request {
+            key: name.clone(),
+            kind: Some(Kind::Upstream),
+            ttl: Some(crate::model::Ttl::DEFAULT),
+            min_remaining: Some(0),
+            uses: None,
+            owner: Owner::Caller,
+            scope: None,
+        };
+        policy::judge(&rules, &self.principal, &request, self.inner().clock.boot()).map_err(|_| OperatorError::Stranger)
+    }
+
+    fn changed(&self, name: &KeyName, action: impl for<'b> FnOnce(KeyChange<'b>) -> Action<'b>) -> Done<Listed> {
+        let listed = self.key(name)?;
+        let generation = self.inner().vault.generation().unwrap_or_default();
+        self.act(action(KeyChange { key: name, fingerprint: &listed.meta.fingerprint, generation }))?;
+        Ok(listed)
+    }
+
+    fn act(&self, action: Action<'_>) -> Done<()> {
+        Ok(self.inner().audit.action(Some(&self.principal), action)?)
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.broker.0
+    }
+}
+
+impl Broker {
+    /// Wipes every key from memory; `by` nobody when it was idle.
+    pub fn lock(&self, by: Option<&Principal>) -> Done<()> {
+        // Notes of last uses are kept if the disk takes them; a full disk must not keep a vault open.
+        if let Err(fault) = self.0.vault.flush() {
+            warn!(%fault, "the last uses of keys are not kept");
+        }
+        self.0.vault.lock();
+        self.0.issuer.forget();
+        info!("the vault is locked");
+        Ok(self.0.audit.action(by, Action::Locked)?)
+    }
+
+    /// Opens the vault.
+    pub async fn unlock(&self, by: Option<&Principal>, passphrase: Option<Secret>, rollback: Rollback) -> Done<()> {
+        let with = match (passphrase, &self.0.options.unlock) {
+            (Some(words), None) => UnlockWith::Passphrase(words),
+            (_, Some(source)) => source(),
+            (None, None) => return Err(OperatorError::NeedsPassphrase),
+        };
+        if let Err(fault) = self.0.vault.unlock(with, rollback).await {
+            self.0.audit.action(by, Action::UnlockFailed)?;
+            return Err(fault.into());
+        }
+        self.0.last_use.store(self.0.clock.boot().nanos(), Ordering::Relaxed);
+        info!("the vault is open");
+        Ok(self.0.audit.action(by, Action::Unlocked)?)
+    }
+
+    /// Locks when nothing was minted for so long.
+    pub fn lock_if_idle(&self, after: std::time::Duration) {
+        let last = crate::clock::Boottime::from_nanos(self.0.last_use.load(Ordering::Relaxed));
+        if !self.0.vault.is_locked() && self.0.clock.boot().since(last) >= after {
+            let _ = self.lock(None);
+        }
+    }
+
+    /// Takes new rules if they are whole; else says so and keeps the old ones.
+    pub fn reload(&self, by: Option<&Principal>) -> Done<()> {
+        let loaded_at = self.0.clock.wall();
+        match (self.0.options.reload)() {
+            Ok(rules) => {
+                self.set_policy(Policy { needs: rules.needs(), rules, loaded_at, fault: None });
+                self.0.issuer.forget();
+                info!("new rules are in force");
+                Ok(self.0.audit.action(by, Action::Reloaded)?)
+            }
+            Err(fault) => {
+                let old = self.policy();
+                warn!("the new config is faulty; the old rules stay in force");
+                self.set_policy(Policy {
+                    rules: old.rules.clone(),
+                    needs: old.needs.clone(),
+                    loaded_at: old.loaded_at,
+                    fault: Some(fault.clone()),
+                });
+                self.0.audit.action(by, Action::ReloadRefused)?;
+                Err(OperatorError::Reload(fault))
+            }
+        }
+    }
+
+    /// Goes on in a new audit file.
+    pub fn reopen_audit(&self) {
+        if let Err(fault) = self.0.audit.reopen() {
+            warn!(%fault, "the audit goes on in its old file");
+        }
+    }
+
+    /// Writes what waits in memory: about once a second, and at the end.
+    pub fn flush(&self) {
+        if let Err(fault) = self.0.audit.flush() {
+            warn!(%fault, "the audit cannot be written: requests are refused");
+        }
+    }
+
+    /// The last record; then everything is written.
+    pub fn stop(&self) {
+        if let Err(fault) = self.0.vault.flush() {
+            warn!(%fault, "the last uses of keys are not kept");
+        }
+        self.0.vault.lock();
+        let _ = self.0.audit.action(None, Action::Stopped);
+        self.flush();
+    }
+}
+
+impl Inner {
+    /// Takes back leases and puts it on record. A record that cannot be written does not keep a lease alive.
+    pub(super) fn revoke(&self, by: Option<&Principal>, which: &Which) -> Revoked {
+        let revoked = self.ledger.revoke(which);
+        let which = match which {
+            Which::Id(id) | Which::OwnId(id, _) => audit::Which::Lease(*id),
+            Which::Key(key) => audit::Which::Key(key),
+            Which::Peer(selector) => audit::Which::Peer(selector),
+            Which::All => audit::Which::All,
+        };
+        let _ = self.audit.action(by, Action::Revoked { which, leases: revoked.leases as u64 });
+        revoked
+    }
+}
+
+/// A peer that exists only in a question.
+fn imagined(selectors: &[Selector]) -> Done<Principal> {
+    let mut principal = Principal {
+        uid: u32::MAX,
+        gid: u32::MAX,
+        pid: 0,
+        unit: None,
+        cgroup: None,
+        exe: None,
+        exe_sha256: None,
+        pid_ns: None,
+        socket: "broker",
+    };
+    for Selector { fact, value } in selectors {
+        let number = || value.parse().map_err(|_| Malformed(format!("{} is a number", fact.name())));
+        match fact {
+            Fact::Uid => principal.uid = number()?,
+            Fact::Gid => principal.gid = number()?,
+            Fact::Unit => principal.unit = Some(value.clone()),
+            Fact::Cgroup => principal.cgroup = Some(value.clone()),
+            Fact::Exe => principal.exe = Some(value.into()),
+            Fact::ExeSha256 => principal.exe_sha256 = Some(value.clone()),
+            Fact::PidNs => principal.pid_ns = Some(number()?.into()),
+            Fact::Socket => {}
+        }
+    }
+    Ok(principal)
+}

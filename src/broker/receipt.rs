@@ -1,0 +1,55 @@
+//! What became of an answer: written to the socket, or lost with its caller. Recorded once, whichever it is.
+
+use super::{Asked, Inner};
+use crate::{
+    audit::{Outcome, Verdict},
+    ledger::Which,
+    model::LeaseId,
+    wire::swap::Delivered,
+};
+use std::sync::{Arc, atomic::Ordering};
+
+/// Goes with a lease to the layer that writes its token. Dropped unsaid, the lease was lost and is taken back.
+#[must_use = "a receipt that is dropped means: the caller never got its token"]
+pub struct Receipt {
+    broker: Arc<Inner>,
+    asked: Asked,
+    lease: LeaseId,
+    expires_at: u64,
+    open: bool,
+}
+
+impl Receipt {
+    pub(super) fn new(broker: Arc<Inner>, asked: Asked, lease: LeaseId, expires_at: u64) -> Self {
+        Self { broker, asked, lease, expires_at, open: true }
+    }
+
+    fn record(&mut self, verdict: Verdict) {
+        self.open = false;
+        self.broker.audit.outcome(&Outcome {
+            request: self.asked.id,
+            lease: Some(self.lease),
+            verdict,
+            reason: None,
+            expires_at: Some(self.expires_at),
+            micros: self.broker.micros(self.asked),
+        });
+    }
+}
+
+impl Delivered for Receipt {
+    fn delivered(mut self: Box<Self>) {
+        self.broker.counters.sent.fetch_add(1, Ordering::Relaxed);
+        self.record(Verdict::Sent);
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if self.open {
+            self.broker.counters.lost.fetch_add(1, Ordering::Relaxed);
+            self.broker.ledger.revoke(&Which::Id(self.lease));
+            self.record(Verdict::Lost);
+        }
+    }
+}

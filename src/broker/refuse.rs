@@ -1,0 +1,111 @@
+//! The one place where operators' errors become a caller's refusal. The reason goes to the audit and the log; the
+//! caller hears a code and a hint. A new kind of error does not compile until it is given a code here.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use super::{Asked, Inner};
+use crate::{
+    attest::{AttestError, ParentError},
+    audit::{AuditError, Outcome, Verdict},
+    issuer::MintError,
+    ledger::Full,
+    model::{Code, Refusal},
+    policy::Denial,
+    vault::LendError,
+};
+use std::sync::atomic::Ordering;
+use tracing::{debug, info, warn};
+
+/// Everything that can stop a request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stop {
+    #[error(transparent)]
+    Attest(#[from] AttestError),
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    #[error("asked more often than rule `{0}` allows")]
+    Rate(String, u32),
+    #[error(transparent)]
+    Owner(#[from] ParentError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+impl Stop {
+    /// The code, seconds to wait where known, and what the audit says.
+    fn code(&self) -> (Code, Option<u32>, &'static str) {
+        match self {
+            Stop::Attest(AttestError::Peer(_)) => (Code::Denied, None, "the peer cannot be identified"),
+            Stop::Attest(AttestError::Gone(_)) => (Code::Denied, None, "the peer has ended"),
+            Stop::Attest(AttestError::Changed(_)) => (Code::Denied, None, "the peer changed its program"),
+            Stop::Denied(Denial::TooShort { .. }) => {
+                (Code::Malformed, None, "min_remaining is more than the rule gives")
+            }
+            Stop::Denied(Denial::NoRule | Denial::Kind { .. } | Denial::Detached { .. }) => {
+                (Code::Denied, None, "the rules do not allow it")
+            }
+            Stop::Rate(_, wait) => (Code::Busy, Some(*wait), "over the rule's rate"),
+            Stop::Owner(ParentError::Gone(_)) => (Code::Denied, None, "the owner has ended"),
+            Stop::Owner(ParentError::Stranger(_)) => (Code::Denied, None, "the owner is another user's process"),
+            Stop::Owner(ParentError::None(_)) => (Code::Denied, None, "no process can own the lease"),
+            Stop::Audit(_) => (Code::Unavailable, None, "the audit cannot be written"),
+            Stop::Mint(fault) => mint(fault),
+            Stop::Full(Full::All | Full::Uid) => (Code::Busy, None, "no room for a lease"),
+            Stop::Full(Full::Random) => (Code::Unavailable, None, "no random numbers"),
+        }
+    }
+}
+
+fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
+    match fault {
+        MintError::Key(LendError::Locked) => (Code::Locked, None, "the vault is locked"),
+        MintError::Key(LendError::Unknown(_)) => (Code::Denied, None, "there is no such key"),
+        MintError::Key(LendError::Quarantined(_)) => (Code::Upstream, None, "the key is quarantined"),
+        MintError::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
+        MintError::Provider(_) => (Code::Unavailable, None, "the key's provider is not known"),
+        MintError::Billing(_) => (Code::Upstream, None, "the provider wants to be paid"),
+        MintError::Throttled(wait) => (Code::Busy, Some(*wait), "the provider throttles the key"),
+        MintError::Rejected(_) => (Code::Upstream, None, "the provider refused"),
+        MintError::Call(_) => (Code::Upstream, None, "the provider gave no usable answer"),
+        MintError::DeadOnArrival(_) => (Code::Upstream, None, "the token was over when it came"),
+        MintError::TooShort { .. } => (Code::Upstream, None, "the token has less left than the caller needs"),
+        MintError::Random => (Code::Unavailable, None, "no random numbers"),
+    }
+}
+
+impl Inner {
+    /// Tells the operator why and the caller what; the audit gets the outcome.
+    pub(super) fn refuse(&self, asked: Asked, stop: &Stop) -> Refusal {
+        let (code, after, reason) = stop.code();
+        match code {
+            Code::Unavailable | Code::Upstream => warn!(request = %asked.id, why = %stop, "refused: {}", code.name()),
+            Code::Busy | Code::Locked => info!(request = %asked.id, why = %stop, "refused: {}", code.name()),
+            Code::Denied | Code::Expired | Code::Revoked | Code::Exhausted | Code::Malformed | Code::TooLarge => {
+                debug!(request = %asked.id, why = %stop, "refused: {}", code.name())
+            }
+        }
+        self.counters.refused(code).fetch_add(1, Ordering::Relaxed);
+        self.audit.outcome(&Outcome {
+            request: asked.id,
+            lease: None,
+            verdict: Verdict::Refused(code),
+            reason: Some(reason),
+            expires_at: None,
+            micros: self.micros(asked),
+        });
+        let mut refusal = Refusal::new(code, asked.id);
+        refusal.after = after.or(refusal.after);
+        if let Stop::Denied(Denial::TooShort { ttl, .. }) = stop {
+            refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));
+        }
+        refusal
+    }
+
+    /// Microseconds since a request came.
+    pub(super) fn micros(&self, asked: Asked) -> u64 {
+        u64::try_from(self.clock.boot().since(asked.at).as_micros()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,193 @@
+//! One connected peer, and the life of its requests. Each step takes the last one's value and gives a narrower one.
+
+use super::{Asked, Broker, Policy, Receipt, caps::Seat, refuse::Stop};
+use crate::{
+    attest::Peer,
+    audit::{Decision, Judged},
+    issuer::Minted,
+    ledger::{Ended, New, Revoked, Terms, Which},
+    model::{KeyName, Kind, Lease, LeaseId, LeaseSummary, Owner, Principal, Refusal, Request, Selector},
+    policy::{self, Permit},
+    sys::process::Process,
+};
+use serde::Serialize;
+use std::sync::{Arc, atomic::Ordering};
+
+/// One connection. It holds the peer's handle and its seat for as long as it is open.
+pub struct Session {
+    broker: Broker,
+    peer: Peer,
+    _seat: Seat,
+}
+
+/// A yes: the lease, and the receipt that must go with its token.
+pub struct Grant {
+    /// To be answered.
+    pub lease: Lease,
+    /// To be told when the token is out.
+    pub receipt: Receipt,
+}
+
+/// What the broker makes of a caller.
+#[derive(Debug, Serialize)]
+pub struct Whoami {
+    /// Every fact that is known.
+    pub selectors: Vec<Selector>,
+    /// Rules whose peer it is.
+    pub rules: Vec<String>,
+    /// Keys that it may ask for; empty while the vault is locked.
+    pub keys: Vec<KeyName>,
+}
+
+impl Session {
+    pub(super) fn new(broker: Broker, peer: Peer, seat: Seat) -> Self {
+        Self { broker, peer, _seat: seat }
+    }
+
+    /// Asks for one lease.
+    pub async fn ask(&self, request: Request) -> Result<Grant, Refusal> {
+        let asked = self.broker.asked();
+        self.granted(asked, request).await.map_err(|stop| self.broker.0.refuse(asked, &stop))
+    }
+
+    async fn granted(&self, asked: Asked, request: Request) -> Result<Grant, Stop> {
+        let broker = &self.broker.0;
+        let policy = self.broker.policy();
+        let principal = broker.attestor.identify(&self.peer, &policy.needs)?;
+        let permit = self.judge(&policy, &principal, &request, asked)?;
+        if let Some(rate) = permit.rate() {
+            broker.ledger.take(permit.holder(), rate).map_err(|wait| Stop::Rate(permit.rule().into(), wait))?;
+        }
+        let owner = self.owner(&permit)?;
+        let terms = terms(&permit, &principal);
+        let (key, kind, uses) = (permit.key().clone(), permit.kind(), permit.uses());
+        self.record(asked, &principal, Judged::Permit(&permit)).await?;
+        let minted = broker.issuer.mint(permit).await?;
+        self.look_again(&policy, &request)?;
+        broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
+        let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
+        let left = deadline.since(broker.clock.boot()).as_secs();
+        let id = broker.ledger.enter(New { terms, digest, deadline, expires_at, uses }, owner)?;
+        let lease = Lease {
+            id,
+            key,
+            provider,
+            kind,
+            token,
+            expires_at,
+            expires_in: u32::try_from(left).unwrap_or(u32::MAX),
+            revocable: kind == Kind::Virtual,
+            base_urls,
+        };
+        Ok(Grant { lease, receipt: Receipt::new(broker.clone(), asked, id, expires_at) })
+    }
+
+    /// A no is recorded here; a yes right before the key is touched.
+    fn judge(&self, policy: &Policy, principal: &Principal, request: &Request, asked: Asked) -> Result<Permit, Stop> {
+        let broker = &self.broker.0;
+        policy::judge(&policy.rules, principal, request, broker.clock.boot()).map_err(|denial| {
+            let judged = Judged::Denied { key: &request.key, denial: &denial };
+            match broker.audit.decide(&Decision { request: asked.id, principal, judged }) {
+                Ok(()) => Stop::Denied(denial),
+                Err(fault) => Stop::Audit(fault),
+            }
+        })
+    }
+
+    /// The decision is on record before any secret moves. Others that decide in the same turn of the loop are
+    /// written with it.
+    async fn record(&self, asked: Asked, principal: &Principal, judged: Judged<'_>) -> Result<(), Stop> {
+        let audit = &self.broker.0.audit;
+        audit.decide(&Decision { request: asked.id, principal, judged })?;
+        Ok(())
+    }
+
+    fn owner(&self, permit: &Permit) -> Result<Option<Process>, Stop> {
+        let attestor = &self.broker.0.attestor;
+        match permit.owner() {
+            Owner::Detached => Ok(None),
+            Owner::Caller => Ok(Some(attestor.caller(&self.peer)?)),
+            Owner::Parent => Ok(Some(attestor.parent(&self.peer)?)),
+        }
+    }
+
+    /// The caller is still the process that was identified, and the rules still say yes.
+    fn look_again(&self, judged_by: &Arc<Policy>, request: &Request) -> Result<(), Stop> {
+        let broker = &self.broker.0;
+        let policy = self.broker.policy();
+        if !Arc::ptr_eq(&policy, judged_by) {
+            let principal = broker.attestor.identify(&self.peer, &policy.needs)?;
+            let _permit = policy::judge(&policy.rules, &principal, request, broker.clock.boot())?;
+        }
+        Ok(self.peer.still_there()?)
+    }
+
+    /// The leases of the caller's user, without tokens.
+    pub fn leases(&self) -> Vec<LeaseSummary> {
+        self.broker.0.ledger.list(Some(self.peer.uid()), Ended::Left)
+    }
+
+    /// Takes back one lease of the caller's user.
+    pub fn revoke(&self, id: LeaseId) -> Revoked {
+        self.broker.0.revoke(None, &Which::OwnId(id, self.peer.uid()))
+    }
+
+    /// What the broker makes of this peer.
+    pub fn whoami(&self) -> Result<Whoami, Refusal> {
+        let asked = self.broker.asked();
+        let broker = &self.broker.0;
+        let principal =
+            broker.attestor.identify_fully(&self.peer).map_err(|fault| broker.refuse(asked, &Stop::Attest(fault)))?;
+        let policy = self.broker.policy();
+        let mine = policy.rules.0.iter().filter(|rule| rule.first_failure(&principal).is_none());
+        Ok(Whoami {
+            selectors: principal.selectors(),
+            rules: mine.map(|rule| rule.name.clone()).collect(),
+            keys: self.keys(&policy, &principal, None),
+        })
+    }
+
+    /// The only key of a provider that this caller may ask for: for protocols that name no key.
+    pub fn only_key(&self, provider: &str) -> Result<KeyName, Refusal> {
+        let asked = self.broker.asked();
+        let policy = self.broker.policy();
+        let principal = self.broker.0.attestor.identify(&self.peer, &policy.needs);
+        let principal = principal.map_err(|fault| self.broker.0.refuse(asked, &Stop::Attest(fault)))?;
+        let mut keys = self.keys(&policy, &principal, Some(provider));
+        match (keys.pop(), keys.is_empty()) {
+            (Some(key), true) => Ok(key),
+            (Some(_), false) => Err(Refusal::new(crate::model::Code::Malformed, asked.id)
+                .saying("you may have several keys: name one as `Authorization: Bearer KEY-NAME`")),
+            (None, _) if self.broker.0.vault.is_locked() => Err(Refusal::new(crate::model::Code::Locked, asked.id)),
+            (None, _) => Err(Refusal::new(crate::model::Code::Denied, asked.id)),
+        }
+    }
+
+    /// The control socket's side of this session, if the peer may have it.
+    pub fn operator(&self) -> Result<super::Operator<'_>, Refusal> {
+        super::Operator::new(&self.broker, &self.peer)
+    }
+
+    /// The broker that admitted it.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    fn keys(&self, policy: &Policy, principal: &Principal, provider: Option<&str>) -> Vec<KeyName> {
+        let all = self.broker.0.vault.list().unwrap_or_default().into_iter().map(|listed| listed.meta);
+        let of = all.filter(|meta| provider.is_none_or(|provider| meta.provider == provider));
+        let may = |name: &KeyName| policy::explain(&policy.rules, principal, name).decides.is_some();
+        of.map(|meta| meta.name).filter(may).collect()
+    }
+}
+
+fn terms(permit: &Permit, principal: &Principal) -> Terms {
+    Terms {
+        key: permit.key().clone(),
+        rule: permit.rule().to_owned(),
+        kind: permit.kind(),
+        peer: principal.selectors().iter().map(ToString::to_string).collect(),
+        uid: principal.uid,
+        scopes: permit.scopes().to_vec(),
+    }
+}

@@ -1,0 +1,138 @@
+//! What the broker can tell of itself: counts and states, never a secret, a path of a caller or a policy reason.
+
+use super::Broker;
+use crate::{audit::AuditStatus, model::Code, model::KeyName};
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Tokens that reached their caller.
+    pub sent: AtomicU64,
+    /// Tokens whose caller was gone.
+    pub lost: AtomicU64,
+    /// Refusals by code, in the order of `Code`.
+    refused: [AtomicU64; Self::CODES.len()],
+}
+
+impl Counters {
+    /// All codes.
+    pub const CODES: [Code; 10] = [
+        Code::Denied,
+        Code::Locked,
+        Code::Expired,
+        Code::Revoked,
+        Code::Exhausted,
+        Code::Busy,
+        Code::Malformed,
+        Code::TooLarge,
+        Code::Unavailable,
+        Code::Upstream,
+    ];
+
+    /// The counter of a code.
+    pub fn refused(&self, code: Code) -> &AtomicU64 {
+        let place = Self::CODES.iter().position(|known| *known == code).unwrap_or_default();
+        &self.refused[place]
+    }
+}
+
+/// A snapshot.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Keys and lock.
+    pub vault: VaultStatus,
+    /// Rules.
+    pub policy: PolicyStatus,
+    /// Live leases.
+    pub leases: LeaseStatus,
+    /// Records.
+    pub audit: AuditStatus,
+    /// Keys that their provider refused.
+    pub quarantined: Vec<KeyName>,
+    /// Counts since the start.
+    pub answers: Answers,
+}
+
+/// Keys and lock.
+#[derive(Debug, Serialize)]
+pub struct VaultStatus {
+    /// `open` or `locked`.
+    pub state: &'static str,
+    /// How many keys; none while locked.
+    pub keys: Option<usize>,
+    /// The number of the last write; none while locked.
+    pub generation: Option<u64>,
+}
+
+/// Rules in force.
+#[derive(Debug, Serialize)]
+pub struct PolicyStatus {
+    /// How many.
+    pub rules: usize,
+    /// Unix seconds.
+    pub loaded_at: u64,
+    /// Why the last reload was not taken.
+    pub fault: Option<String>,
+}
+
+/// Live leases.
+#[derive(Debug, Serialize)]
+pub struct LeaseStatus {
+    /// How many.
+    pub live: usize,
+}
+
+/// Counts since the start.
+#[derive(Debug, Serialize)]
+pub struct Answers {
+    /// Tokens that reached their caller.
+    pub sent: u64,
+    /// Tokens whose caller was gone.
+    pub lost: u64,
+    /// By code.
+    pub refused: std::collections::BTreeMap<&'static str, u64>,
+}
+
+impl Broker {
+    /// How the broker fares.
+    pub fn status(&self) -> Status {
+        let inner = &self.0;
+        let policy = self.policy();
+        let keys = inner.vault.list().ok();
+        let refused = keys.iter().flatten().filter(|key| key.quarantine.is_some());
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Status {
+            quarantined: refused.map(|key| key.meta.name.clone()).collect(),
+            vault: VaultStatus {
+                state: if inner.vault.is_locked() { "locked" } else { "open" },
+                keys: keys.map(|keys| keys.len()),
+                generation: inner.vault.generation(),
+            },
+            policy: PolicyStatus {
+                rules: policy.rules.0.len(),
+                loaded_at: policy.loaded_at,
+                fault: policy.fault.clone(),
+            },
+            leases: LeaseStatus { live: inner.ledger.count() },
+            audit: inner.audit.status(),
+            answers: Answers {
+                sent: read(&inner.counters.sent),
+                lost: read(&inner.counters.lost),
+                refused: Counters::CODES
+                    .iter()
+                    .map(|code| (code.name(), read(inner.counters.refused(*code))))
+                    .collect(),
+            },
+        }
+    }
+
+    /// Why no lease can be given now, if none can: the vault's lock or the audit's disk.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.0.vault.is_locked() {
+            return Some("the vault is locked");
+        }
+        self.0.audit.status().failing.map(|_| "the audit cannot be written")
+    }
+}

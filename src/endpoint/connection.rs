@@ -1,0 +1,126 @@
+//! One connection from admission to its end. The peer is identified before a byte is read; tokens go out below hyper.
+
+use super::{
+    Door, EndpointOptions,
+    body::Outgoing,
+    native,
+    pace::{Pace, Paced, Phase},
+    reply::Reply,
+};
+use crate::{
+    broker::{Broker, Session},
+    clock::Clock,
+    model::{Code, Refusal},
+    wire::swap::{SwapIo, Swaps},
+};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
+use hyper_util::rt::TokioIo;
+use std::{convert::Infallible, future::Future, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
+use tokio::{net::UnixStream, sync::watch, time::timeout};
+
+/// What connections of one socket have in common.
+pub(super) struct House {
+    pub(super) broker: Broker,
+    pub(super) door: Door,
+    pub(super) options: EndpointOptions,
+    pub(super) clock: Clock,
+    /// Connections that are only told `busy`: so few that they cannot take the places of others.
+    pub(super) turned_away: Arc<tokio::sync::Semaphore>,
+}
+
+/// What every request of a connection is given.
+#[derive(Clone)]
+pub(super) struct Visitor(Arc<Visit>);
+
+struct Visit {
+    house: Arc<House>,
+    admitted: Result<Session, Refusal>,
+    swaps: Swaps,
+    pace: Pace,
+}
+
+/// Serves one connection until it ends, takes too long, or the house closes.
+pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: watch::Receiver<bool>) {
+    let admitted = house.broker.admit(stream.as_fd(), house.door.name());
+    let _away = match &admitted {
+        Ok(_) => None,
+        Err(refusal) if refusal.code == Code::Busy => match house.turned_away.clone().try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => return,
+        },
+        // Who cannot be identified is told nothing.
+        Err(_) => return,
+    };
+    let welcome = admitted.is_ok();
+    let (swaps, pace) = (Swaps::default(), Pace::new(house.clock.clone()));
+    let visitor = Visitor(Arc::new(Visit { house: house.clone(), admitted, swaps: swaps.clone(), pace: pace.clone() }));
+    let stream = SwapIo::new(Paced::new(TokioIo::new(stream), pace.clone()), swaps);
+    let connection = http1::Builder::new()
+        // Where secrets come in, nothing of them outlives the request.
+        .keep_alive(welcome && matches!(house.door, Door::Broker))
+        .max_buf_size(house.options.header_bytes.max(8192))
+        .max_headers(64)
+        .serve_connection(stream, visitor);
+    tokio::pin!(connection);
+    let limits = if welcome { house.options } else { hurried(house.options) };
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = pace.overdue(limits) => return,
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = connection => {}
+        () = pace.overdue(limits) => {}
+    }
+}
+
+/// Who is only told `busy` gets a second for it.
+fn hurried(options: EndpointOptions) -> EndpointOptions {
+    let second = Duration::from_secs(1);
+    EndpointOptions { header_time: second, idle_time: second, request_time: second, ..options }
+}
+
+impl Service<Request<Incoming>> for Visitor {
+    type Response = Response<Outgoing>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.0.pace.enter(Phase::Working);
+        let visit = self.0.clone();
+        Box::pin(async move {
+            let reply = visit.reply(request).await;
+            visit.pace.enter(if reply.is_stream() { Phase::Following } else { Phase::Answering });
+            Ok(visit.send(reply))
+        })
+    }
+}
+
+impl Visit {
+    async fn reply(&self, request: Request<Incoming>) -> Reply {
+        let session = match &self.admitted {
+            Ok(session) => session,
+            Err(refusal) => return Reply::refusal(refusal),
+        };
+        let options = &self.house.options;
+        let answer = async {
+            match &self.house.door {
+                Door::Broker => native::answer(session, options, request).await,
+                Door::Control(control) => control.answer(session, options, request).await,
+            }
+        };
+        timeout(options.request_time, answer).await.unwrap_or_else(|_| {
+            let refusal = Refusal::new(Code::Unavailable, session.broker().request_id());
+            Reply::refusal(&refusal.saying("the request took longer than `request_time` allows"))
+        })
+    }
+
+    /// Arms the swap before hyper sees the answer.
+    fn send(&self, mut reply: Reply) -> Response<Outgoing> {
+        if let Some(swap) = reply.swap.take() {
+            self.swaps.arm(swap);
+        }
+        reply.into_response()
+    }
+}

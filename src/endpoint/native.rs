@@ -1,0 +1,112 @@
+//! The native protocol on the broker socket: leases, whoami, health. `Host` is ignored, unknown fields are refused.
+
+use super::{
+    EndpointOptions, OPENAPI,
+    body::{Unread, read},
+    reply::Reply,
+    studio,
+};
+use crate::{
+    broker::{Grant, Session},
+    ledger::Revoked,
+    model::{Code, LeaseSummary, Refusal},
+    wire,
+};
+use hyper::{Method, Request, body::Incoming};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+const FIELDS: &str = "key, kind, ttl, min_remaining, uses, owner, scope";
+
+#[derive(Serialize)]
+struct Leases {
+    leases: Vec<LeaseSummary>,
+}
+
+#[derive(Serialize)]
+struct OneRevoked {
+    revoked: bool,
+    residual: Residual,
+}
+
+#[derive(Serialize)]
+struct Residual {
+    upstream_seconds: u64,
+}
+
+/// Answers one request of a session.
+pub(super) async fn answer(session: &Session, options: &EndpointOptions, request: Request<Incoming>) -> Reply {
+    let path = request.uri().path().to_owned();
+    let method = request.method().clone();
+    match (&method, path.as_str()) {
+        (&Method::POST, "/v1/leases") => lease(session, options, request).await,
+        (&Method::GET, "/v1/leases") => Reply::json(200, &Leases { leases: session.leases() }),
+        (&Method::DELETE, path) if path.starts_with("/v1/leases/") => revoke(session, path),
+        (&Method::GET, "/v1/whoami") => match session.whoami() {
+            Ok(whoami) => Reply::json(200, &whoami),
+            Err(refusal) => Reply::refusal(&refusal),
+        },
+        (&Method::POST, studio::PATH) => studio::answer(session, options, request).await,
+        (&Method::GET | &Method::HEAD, "/healthz") => Reply::bytes(200, "text/plain", b"ok\n".to_vec()),
+        (&Method::GET | &Method::HEAD, "/readyz") => match session.broker().unready() {
+            None => Reply::bytes(200, "text/plain", b"ready\n".to_vec()),
+            Some(why) => Reply::bytes(503, "text/plain", format!("{why}\n").into_bytes()),
+        },
+        (&Method::GET, "/v1/openapi.json") => Reply::bytes(200, "application/json", OPENAPI.into()),
+        _ => unknown(session),
+    }
+}
+
+/// A route that there is not.
+pub(super) fn unknown(session: &Session) -> Reply {
+    let refusal = Refusal::new(Code::Malformed, session.broker().request_id());
+    Reply::refusal(&refusal.saying("there is no such route; GET /v1/openapi.json lists them"))
+}
+
+/// The body, or the refusal that says why not.
+pub(super) async fn whole_body(
+    session: &Session,
+    options: &EndpointOptions,
+    request: Request<Incoming>,
+) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let refusal = |code| Refusal::new(code, session.broker().request_id());
+    read(request.into_body(), options.request_bytes, options.body_time).await.map_err(|unread| match unread {
+        Unread::TooLarge => refusal(Code::TooLarge).saying(format!("at most {} bytes", options.request_bytes)),
+        Unread::Late => refusal(Code::Malformed).saying("the body did not arrive whole and in time"),
+    })
+}
+
+/// A refusal of the caller's own words.
+pub(super) fn malformed(session: &Session, fault: &crate::model::Malformed) -> Refusal {
+    Refusal::new(Code::Malformed, session.broker().request_id()).saying(fault.to_string())
+}
+
+async fn lease(session: &Session, options: &EndpointOptions, request: Request<Incoming>) -> Reply {
+    match granted(session, options, request).await {
+        Ok(Grant { lease, receipt }) => match wire::lease(lease, Box::new(receipt)) {
+            Ok(encoded) => Reply::token(201, encoded),
+            Err(_) => Reply::refusal(&Refusal::new(Code::Unavailable, session.broker().request_id())),
+        },
+        Err(refusal) => Reply::refusal(&refusal),
+    }
+}
+
+async fn granted(session: &Session, options: &EndpointOptions, request: Request<Incoming>) -> Result<Grant, Refusal> {
+    let body = whole_body(session, options, request).await?;
+    let wish = wire::parse(&body, FIELDS).map_err(|fault| malformed(session, &fault))?;
+    session.ask(wish).await
+}
+
+fn revoke(session: &Session, path: &str) -> Reply {
+    match path.trim_start_matches("/v1/leases/").parse() {
+        Ok(id) => {
+            let Revoked { leases, upstream_seconds, .. } = session.revoke(id);
+            if leases == 0 {
+                // Another's lease and none at all are the same to a stranger.
+                return Reply::refusal(&Refusal::new(Code::Denied, session.broker().request_id()));
+            }
+            Reply::json(200, &OneRevoked { revoked: true, residual: Residual { upstream_seconds } })
+        }
+        Err(fault) => Reply::refusal(&malformed(session, &fault)),
+    }
+}

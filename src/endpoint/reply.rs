@@ -1,0 +1,70 @@
+//! An answer before it is HTTP: status, kind, bytes, and the swap that puts a token in on the way out.
+
+use super::body::Outgoing;
+use crate::{
+    model::Refusal,
+    wire::{self, Encoded, swap::Swap},
+};
+use http_body_util::Full;
+use hyper::{Response, StatusCode, body::Bytes, header::HeaderValue};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+/// One answer.
+pub(super) struct Reply {
+    status: u16,
+    kind: &'static str,
+    body: Outgoing,
+    retry_after: Option<u32>,
+    pub(super) swap: Option<Swap>,
+}
+
+impl Reply {
+    pub(super) fn json(status: u16, value: &impl Serialize) -> Self {
+        Self::bytes(status, "application/json", serde_json::to_vec(value).unwrap_or_default())
+    }
+
+    pub(super) fn bytes(status: u16, kind: &'static str, body: Vec<u8>) -> Self {
+        let body = Outgoing::Whole(Full::new(Bytes::from(body)));
+        Self { status, kind, body, retry_after: None, swap: None }
+    }
+
+    /// An answer that carries a token.
+    pub(super) fn token(status: u16, encoded: Encoded) -> Self {
+        let Encoded { body, swap } = encoded;
+        Self { swap: Some(swap), ..Self::bytes(status, "application/json", body) }
+    }
+
+    pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Self {
+        let body = Outgoing::Lines(lines);
+        Self { status: 200, kind: "application/x-ndjson", body, retry_after: None, swap: None }
+    }
+
+    pub(super) fn refusal(refusal: &Refusal) -> Self {
+        let body = wire::problem(refusal);
+        let reply = Self::bytes(refusal.code.status(), "application/problem+json", body);
+        Self { retry_after: refusal.after, ..reply }
+    }
+
+    /// A refusal in Model Studio's own shape.
+    pub(super) fn studio_error(refusal: &Refusal) -> Self {
+        let (status, body) = wire::studio_error(refusal);
+        Self { retry_after: refusal.after, ..Self::bytes(status, "application/json", body) }
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.body, Outgoing::Lines(_))
+    }
+
+    pub(super) fn into_response(self) -> Response<Outgoing> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert("content-type", HeaderValue::from_static(self.kind));
+        headers.insert("cache-control", HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert("retry-after", HeaderValue::from(seconds));
+        }
+        response
+    }
+}
