@@ -26,8 +26,12 @@ pub fn load(path: &Path, context: &Context) -> Result<Config, Faults> {
 
 fn unreadable(name: &str, fault: &FileError) -> Faults {
     let (message, advice) = match fault {
-        FileError::Missing { .. } => ("there is no config", "`sixty init` writes one; --config names another".to_owned()),
-        FileError::NotRegular { .. } => ("this is no regular file", "name the file itself, not a link or a folder".into()),
+        FileError::Missing { .. } => {
+            ("there is no config", "`sixty init` writes one; --config names another".to_owned())
+        }
+        FileError::NotRegular { .. } => {
+            ("this is no regular file", "name the file itself, not a link or a folder".into())
+        }
         FileError::Foreign { owner, .. } => {
             ("this config belongs to somebody else", format!("its owner is uid {owner}: it must be you or root"))
         }

@@ -76,10 +76,17 @@ fn pid_ns(value: Value<'_>, context: &Context) -> Option<Condition> {
     let inode = match value.is_text() {
         false => value.number("\"self\"")?,
         true => match value.text("\"self\"")? {
-            "self" => return context.pid_ns.map(Condition::PidNs).or_else(|| {
-                value.fault("this kernel names no pid namespace", "leave pid_ns out: /proc/self/ns/pid is not readable")
-            }),
-            text => return value.cannot_be(text, "it is \"self\", or the number that `readlink /proc/PID/ns/pid` shows"),
+            "self" => {
+                return context.pid_ns.map(Condition::PidNs).or_else(|| {
+                    value.fault(
+                        "this kernel names no pid namespace",
+                        "leave pid_ns out: /proc/self/ns/pid is not readable",
+                    )
+                });
+            }
+            text => {
+                return value.cannot_be(text, "it is \"self\", or the number that `readlink /proc/PID/ns/pid` shows");
+            }
         },
     };
     Some(Condition::PidNs(inode))

@@ -1,8 +1,10 @@
 //! The tables of the config one by one, each with the bounds of its numbers. It never looks at the machine.
 
 use super::{
-    options::{Audit, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Vault},
     nearest::nearest,
+    options::{
+        Audit, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Vault,
+    },
     table::Table,
     value::Value,
 };
@@ -141,7 +143,8 @@ pub(super) fn audit(mut table: Table<'_>) -> Audit {
 }
 
 pub(super) fn log(mut table: Table<'_>) -> Log {
-    let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace].map(|level| (level.name(), level));
+    let levels =
+        [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace].map(|level| (level.name(), level));
     Log {
         level: table.word("level", &levels),
         format: table.word("format", &[("text", Format::Text), ("json", Format::Json)]),

@@ -49,14 +49,7 @@ mod tests {
     };
 
     fn context() -> Context {
-        Context {
-            uid: 7,
-            gid: 7,
-            pid_ns: None,
-            user: |_| None,
-            group: |_| None,
-            recipes: Recipe::shipped().unwrap(),
-        }
+        Context { uid: 7, gid: 7, pid_ns: None, user: |_| None, group: |_| None, recipes: Recipe::shipped().unwrap() }
     }
 
     #[test]
