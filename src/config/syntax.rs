@@ -27,7 +27,7 @@ pub(super) fn check(source: &Source<'_>, faults: &[Error]) {
         let at = fault.span().unwrap_or_default();
         match WORDS.iter().find(|(words, ..)| fault.message().starts_with(words)) {
             Some((_, message, advice)) => source.syntax(at, *message, *advice),
-            None => source.syntax(at, fault.message(), "config/sixty.toml shows how each field is written"),
+            None => source.syntax(at, fault.message(), "`sixty manual` shows how each field is written"),
         }
     }
 }
