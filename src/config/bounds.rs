@@ -32,7 +32,8 @@ pub(super) fn ttl<'a>(table: &mut Table<'a>) -> TtlFields<'a> {
         (Some(default), Some(max)) => TtlRange { default, max },
     };
     if let Some(value) = default.filter(|_| range.default > range.max) {
-        let advice = format!("a lease lives {} at most by this rule: lower default or raise max", range.max);
+        let most = shown_span(range.max.duration());
+        let advice = format!("a lease lives {most} at most by this rule: lower default or raise max");
         value.fault::<()>("`default` is more than `max`", advice);
     }
     TtlFields { range, max }

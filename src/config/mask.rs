@@ -49,9 +49,16 @@ fn looks_like_a_key(word: &str) -> bool {
 
 fn secret_value(line: &str) -> Option<usize> {
     line.match_indices('=').find_map(|(at, _)| {
-        let field = line[..at].rsplit(|c: char| "{,".contains(c)).next()?;
-        names_a_secret(field).then_some(at + 1)
+        let field = line[..at].trim_end_matches(|c: char| !in_a_key(c)).rsplit(|c: char| !in_a_key(c)).next()?;
+        let from = at + 1;
+        (names_a_secret(field) && !names_its_place(&line[from..])).then_some(from)
     })
+}
+
+/// `unlock = "file:…"` says where the secret is, and not what.
+fn names_its_place(value: &str) -> bool {
+    let text = value.trim_start().trim_start_matches(['"', '\'']);
+    text.starts_with("file:") || text.starts_with("credential:")
 }
 
 #[cfg(test)]
@@ -63,6 +70,7 @@ mod tests {
         assert_eq!(masked("key = \"sk-0123456789abcdef\""), "key = \"sk-****************\"");
         assert_eq!(masked("passphrase = \"hünter 2\""), "passphrase = \"******* *\"");
         assert_eq!(masked("vault = { passphrase = 'x1' }"), "vault = { passphrase = '**' }");
+        assert_eq!(masked("\"my secret\" = 'x1'"), "\"my secret\" = '**'");
         assert!(!masked("aB3dE6gH9jK2mN5pQ8sT1vW4").contains("jK2"));
     }
 

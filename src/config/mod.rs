@@ -72,7 +72,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
     syntax::check(source, &faults);
     let mut root = Table::new(source, "a config", 0..0, tree.get_ref());
     let rules = root.take("rule").map(|value| rule::rules(value, context));
-    if rules.as_ref().is_none_or(|rules| rules.0.is_empty()) {
+    if rules.is_none() {
         source.remark("no rule, no key: every request will be denied", "add a [[rule]]; `sixty init` writes one");
     }
     Config {

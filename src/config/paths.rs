@@ -186,8 +186,9 @@ mod tests {
             _ => None,
         };
         let paths = Paths::user(&bases(None), env).under(&config, env);
+        assert_eq!(paths.providers(), Path::new("/my/providers"));
         assert_eq!((paths.broker, paths.control), ("/env.sock".into(), "/c.sock".into()));
         assert_eq!((paths.gateway, paths.audit), ("/r/gateway.sock".into(), "/log/a".into()));
-        assert_eq!((paths.providers(), paths.config), ("/my/providers".into(), "/my/c.toml".into()));
+        assert_eq!(paths.config, Path::new("/my/c.toml"));
     }
 }

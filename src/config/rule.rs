@@ -6,7 +6,7 @@ use super::{
     bounds::{self, TtlFields},
     peer, reach,
     table::Table,
-    value::Value,
+    value::{Value, shown_span},
 };
 use crate::{
     model::{Kind, Malformed, Pattern},
@@ -131,9 +131,10 @@ fn cap(rule: &mut Rule, ttl: &TtlFields<'_>, context: &Context) {
         return;
     }
     let names = recipes.iter().map(|recipe| recipe.name.as_str()).collect::<Vec<_>>().join(", ");
+    let (wished, most_text) = (shown_span(rule.ttl.max.duration()), shown_span(most.duration()));
     max.warning(
-        format!("{names} gives no token for {}", rule.ttl.max),
-        format!("upstream tokens are cut to {most}: write max = \"{most}\""),
+        format!("{names} gives no token for {wished}"),
+        format!("upstream tokens are cut to {most_text}: write max = \"{most_text}\""),
     );
     if !rule.kinds.contains(&Kind::Virtual) {
         rule.ttl.max = most;

@@ -5,7 +5,7 @@ use super::paths::{Mode, Paths};
 /// The text for a new config: a rule for this user; for the machine none, since its "self" is nobody's user.
 pub fn default_text(mode: Mode, paths: &Paths) -> String {
     let unlock = quoted(&format!("file:{}", paths.vault_key.display()));
-    let head = "# Written by `sixty init`. What is left out has its default: see `sixty manual config`.\n";
+    let head = "# Written by `sixty init`. What is left out has its default: see `sixty manual`.\n";
     let vault = format!("\n[vault]\nunlock = {unlock}   # or \"passphrase\", typed into `sixty unlock`\n");
     let rule = match mode {
         Mode::User => RULE.to_owned(),

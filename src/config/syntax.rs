@@ -3,30 +3,32 @@
 use super::source::{LINE, Source};
 use toml::de::Error;
 
-/// Parser's words → what to do.
-const ADVICE: [(&str, &str); 14] = [
-    ("duplicate key", "it is written twice: keep one of them"),
-    ("string values must be quoted", "put text into quotes: \"…\""),
-    ("invalid boolean", "write true or false, in small letters"),
-    ("invalid basic string", "the text is not closed: end it with \" on the same line"),
-    ("invalid literal string", "the text is not closed: end it with ' on the same line"),
-    ("missing escaped value", "in \"…\" a backslash is written \\\\; in '…' it is an ordinary letter"),
-    ("unclosed table", "a table's name stands in brackets on a line of its own: [daemon]"),
-    ("unclosed array of tables", "a rule begins with [[rule]] on a line of its own"),
-    ("unclosed array", "close the list with ]"),
-    ("missing comma", "put a comma between the items, and ] after the last"),
-    ("unclosed inline table", "close the table with }"),
-    ("key with no value", "write it as NAME = VALUE"),
-    ("unexpected key or value", "one field a line: begin a new line here"),
-    ("unexpected leading zero", "numbers have no zero in front; an octal one begins 0o"),
+/// The parser's words (their beginning), ours, and what to do.
+const WORDS: [(&str, &str, &str); 14] = [
+    ("duplicate key", "this name stands here twice", "keep one of them; only [[rule]] may be repeated"),
+    ("string values must be quoted", "this is text without quotes", "put it into quotes: \"…\""),
+    ("invalid boolean", "this is neither true nor false", "write true or false, in small letters"),
+    ("invalid basic string", "this text is not closed", "end it with \" on the same line"),
+    ("invalid literal string", "this text is not closed", "end it with ' on the same line"),
+    ("missing escaped value", "this backslash means nothing", "write \\\\ for one, or put the text into '…'"),
+    ("unclosed table", "this table's name is not closed", "close it with ]: [daemon]"),
+    ("unclosed array of tables", "this name is not closed", "close it with ]]: [[rule]]"),
+    ("unclosed array", "this list is not closed", "close it with ]"),
+    ("missing comma", "a comma is missing", "put one between two items, and ] or } after the last"),
+    ("unclosed inline table", "this table is not closed", "close it with }"),
+    ("key with no value", "this name has no value", "write it as NAME = VALUE"),
+    ("unexpected key or value", "the line should end here", "one field a line: begin a new one"),
+    ("unexpected leading zero", "this number begins with a zero", "leave the zero out; an octal number begins with 0o"),
 ];
 
 /// Tells every fault that the parser found.
 pub(super) fn check(source: &Source<'_>, faults: &[Error]) {
     for fault in faults {
-        let advice = ADVICE.iter().find(|(words, _)| fault.message().starts_with(words));
-        let advice = advice.map_or("see config/sixty.toml for how each field is written", |(_, advice)| advice);
-        source.syntax(fault.span().unwrap_or_default(), fault.message(), advice);
+        let at = fault.span().unwrap_or_default();
+        match WORDS.iter().find(|(words, ..)| fault.message().starts_with(words)) {
+            Some((_, message, advice)) => source.syntax(at, *message, *advice),
+            None => source.syntax(at, fault.message(), "`sixty manual` shows how each field is written"),
+        }
     }
 }
 

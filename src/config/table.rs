@@ -108,7 +108,10 @@ impl<'a> Table<'a> {
 impl Drop for Table<'_> {
     fn drop(&mut self) {
         for (key, at, value) in self.rest() {
-            let message = format!("{} has no field `{key}`", self.name);
+            let message = match (value.is_table(), self.at.is_empty()) {
+                (true, true) => format!("there is no table [{key}]"),
+                _ => format!("{} has no field `{key}`", self.name),
+            };
             // A field of a table whose header is broken seems to be the file's own.
             match value.is_table() || self.at.is_empty() {
                 true => self.source.absence(at, message, self.unknown(key)),

@@ -92,10 +92,11 @@ impl<'a> Value<'a> {
     }
 
     pub(super) fn count(&self, usual: u32, bounds: RangeInclusive<u32>) -> Option<u32> {
-        let example = usual.to_string();
-        let number = self.number(&example)?;
-        let fits = u32::try_from(number).ok().filter(|number| bounds.contains(number));
-        fits.or_else(|| self.out_of(bounds.start(), bounds.end(), &example))
+        let Some(number) = self.inner.get_ref().as_integer() else {
+            return self.wrong("a whole number", &format!("{}, without quotes", self.written(&usual.to_string())));
+        };
+        let fits = u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| bounds.contains(number));
+        fits.or_else(|| self.out_of(bounds.start(), bounds.end(), &usual.to_string()))
     }
 
     pub(super) fn span(&self, usual: Duration, bounds: RangeInclusive<Duration>) -> Option<Duration> {
@@ -209,17 +210,18 @@ impl<'a> Value<'a> {
     }
 
     fn out_of<T>(&self, least: impl std::fmt::Display, most: impl std::fmt::Display, usual: &str) -> Option<T> {
-        self.fault(format!("`{}` is out of range", self.key), format!("from {least} to {most}; the default is {usual}"))
+        self.fault(format!("`{}` is out of range", self.key), format!("from {least} to {most}, for instance {usual}"))
     }
 }
 
-/// As `model::span` reads it, in the largest unit that leaves nothing over.
+/// As `model::span` reads it, in the largest unit that leaves nothing over; a minute is 60 seconds.
 pub(super) fn shown_span(span: Duration) -> String {
     let millis = span.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    match units.iter().find(|(unit, _)| millis > *unit && millis.is_multiple_of(*unit)) {
+    let fits = |unit: u128| millis >= unit && millis.is_multiple_of(unit) && (millis, unit) != (60_000, 60_000);
+    match units.iter().find(|(unit, _)| fits(*unit)) {
         Some((unit, name)) => format!("{}{name}", millis / unit),
-        None if millis.is_multiple_of(1_000) => format!("{}s", millis / 1_000),
+        None if millis == 0 => "0s".to_owned(),
         None => format!("{millis}ms"),
     }
 }
@@ -260,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back() {
-        for text in ["250ms", "5s", "90s", "10m", "8h", "7d", "0s"] {
+        for text in ["250ms", "1s", "60s", "90s", "10m", "1h", "7d", "0s"] {
             assert_eq!(shown_span(model::span::span(text).unwrap()), text);
         }
         for text in ["512B", "64KiB", "1MiB"] {

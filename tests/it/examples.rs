@@ -157,8 +157,9 @@ fn programs_are_told_the_same_as_people() {
 #[test]
 fn a_file_is_refused_for_what_it_is_before_it_is_read() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sixty.toml");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("config-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("sixty.toml");
     let message = || load(&path, &context()).unwrap_err().0[0].message.clone();
     assert_eq!(message(), "there is no config");
     fs::write(&path, "[log]\nlevel = \"caf\u{e9}\"\n".replace('\u{e9}', "?")).unwrap();
@@ -174,11 +175,12 @@ fn a_file_is_refused_for_what_it_is_before_it_is_read() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     assert_eq!(message(), "this is no regular file");
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
-fn a_mebibyte_of_rubbish_is_told_soon_and_shortly() {
-    let rubbish = "a\n".repeat(1 << 19);
+fn a_file_of_rubbish_is_told_soon_and_shortly() {
+    let rubbish = "a\n".repeat(1 << 17);
     assert_eq!(told("x", &rubbish).0.len(), 101);
     assert!(told("x", &"[".repeat(1 << 20)).to_string().len() < 10_000);
     assert!(told("x", &"a=[".repeat(1000)).0.len() <= 101);
