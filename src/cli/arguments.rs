@@ -83,6 +83,9 @@ pub struct DaemonArguments {
     /// For the demo's memory scan: stay readable for the parent process.
     #[arg(long, hide = true)]
     pub readable_by_parent: bool,
+    /// Where to listen instead of where the config says; filled from `--socket` and `--control-socket`.
+    #[arg(skip)]
+    pub sockets: Sockets,
 }
 
 /// `sixty check`.
@@ -102,7 +105,7 @@ pub(super) enum Ask {
     /// Mint a short-lived token and print it alone
     #[command(before_help = help::MINT)]
     Mint(MintArguments),
-    /// List this process's live leases, or everybody's
+    /// List your live leases, or everybody's
     #[command(before_help = help::LEASES)]
     Leases(LeasesArguments),
     /// Revoke leases; says what is dead now and what lives on upstream
