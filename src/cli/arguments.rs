@@ -351,11 +351,21 @@ pub(super) struct AuditArguments {
 pub(super) enum AuditCommand {
     /// Verify the chain of audit files; names the first bad line
     #[command(before_help = help::AUDIT_VERIFY)]
-    Verify {
-        /// Files in the order they were written [default: the daemon's]
-        #[arg(value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
+    Verify(VerifyArguments),
+}
+
+/// `sixty audit verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArguments {
+    /// Files, the oldest first [default: the daemon's]
+    #[arg(value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// The head, which shows a cut tail [default: the one beside the last file]
+    #[arg(long, value_name = "FILE")]
+    pub(super) head: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// `sixty manual`.

@@ -224,7 +224,8 @@ mod tests {
     use clap::Parser;
 
     const KEY: &str = r#"{"name":"dashscope/main","provider":"dashscope","region":"singapore","created":1744080369,
-        "last_used":null,"fingerprint":"00ff","set":{"plan":"a"},"quarantine":{"since":1744080369,"reason":"HTTP 401"}}"#;
+        "last_used":null,"fingerprint":"00ff","set":{"plan":"a"},
+        "quarantine":{"since":1744080369,"reason":"HTTP 401"}}"#;
 
     fn doors(fake: &Fake) -> Doors {
         Doors { broker: Client::broker("/nonexistent/broker"), control: Client::control(fake.path()) }
