@@ -83,6 +83,9 @@ pub struct DaemonArguments {
     /// For the demo's memory scan: stay readable for the parent process.
     #[arg(long, hide = true)]
     pub readable_by_parent: bool,
+    /// Where to listen instead of where the config says; filled from `--socket` and `--control-socket`.
+    #[arg(skip)]
+    pub sockets: Sockets,
 }
 
 /// `sixty check`.
@@ -102,7 +105,7 @@ pub(super) enum Ask {
     /// Mint a short-lived token and print it alone
     #[command(before_help = help::MINT)]
     Mint(MintArguments),
-    /// List this process's live leases, or everybody's
+    /// List your live leases, or everybody's
     #[command(before_help = help::LEASES)]
     Leases(LeasesArguments),
     /// Revoke leases; says what is dead now and what lives on upstream
@@ -348,11 +351,21 @@ pub(super) struct AuditArguments {
 pub(super) enum AuditCommand {
     /// Verify the chain of audit files; names the first bad line
     #[command(before_help = help::AUDIT_VERIFY)]
-    Verify {
-        /// Files in the order they were written [default: the daemon's]
-        #[arg(value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
+    Verify(VerifyArguments),
+}
+
+/// `sixty audit verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArguments {
+    /// Files, the oldest first [default: the daemon's]
+    #[arg(value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// The head, which shows a cut tail [default: the one beside the last file]
+    #[arg(long, value_name = "FILE")]
+    pub(super) head: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// `sixty manual`.

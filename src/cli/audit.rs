@@ -2,15 +2,15 @@
 //! It must never change a file that it reads.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use super::arguments::{AuditArguments, AuditCommand};
-use super::ask::Doors;
+use super::arguments::{AuditArguments, AuditCommand, VerifyArguments};
+use super::ask::{Doors, json};
 use super::environment;
 use super::failure::Failure;
-use super::output::{BAD, BOLD, DIM, GOOD, WARN, exactly, plain, show as print};
+use super::output::{BAD, BOLD, DIM, GOOD, WARN, exactly, plain, say, show as print};
+use crate::audit::{self, Verified};
 
 /// Told in columns, or of use to machines alone.
 const PLACED: [&str; 7] = ["seq", "time", "record", "verdict", "key", "prev", "peer"];
@@ -18,17 +18,40 @@ const PLACED: [&str; 7] = ["seq", "time", "record", "verdict", "key", "prev", "p
 /// `sixty audit` and `sixty audit verify`.
 pub(super) fn audit(doors: &Doors, arguments: &AuditArguments) -> Result<(), Failure> {
     match &arguments.command {
-        Some(AuditCommand::Verify { files }) if files.is_empty() => verify(&[environment::audit_file()]),
-        Some(AuditCommand::Verify { files }) => verify(files),
+        Some(AuditCommand::Verify(arguments)) => verify(arguments),
         None => stream(doors, arguments),
     }
 }
 
-/// The one call into `crate::audit`, to be wired when that lands: verify `files` in the order they were written, say
-/// how many records hold, or fail with the file and the number of the first bad line.
-fn verify(files: &[PathBuf]) -> Result<(), Failure> {
-    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-    Err(Failure::Audit(format!("this build can't verify {}: the audit is not part of it yet", names.join(", "))))
+/// Reads the files itself: who doubts the audit does not ask the daemon.
+fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
+    let usual = [environment::audit_file()];
+    let files = if arguments.files.is_empty() { &usual[..] } else { &arguments.files };
+    let beside = || files.last().map(|file| file.with_extension("head")).filter(|head| head.exists());
+    let head = arguments.head.clone().or_else(beside);
+    let found = audit::verify(files, head.as_deref()).map_err(|fault| Failure::Audit(fault.to_string()))?;
+    if head.is_none() {
+        say(format_args!("{WARN}no head{WARN:#} beside the audit: a cut tail can't show; name it with --head"));
+    }
+    if arguments.json { exactly(&json(&found)) } else { print(summary(&found)) }
+}
+
+fn summary(found: &Verified) -> String {
+    let Verified { records, first, last, recovered, torn, beyond_head } = *found;
+    if records == 0 {
+        return format!("{GOOD}holds{GOOD:#}: no records yet\n");
+    }
+    let mut text = format!("{GOOD}holds{GOOD:#}: {records} records, {first} to {last}\n");
+    let notes = [
+        (first, format!("older files hold the records before {first}; name them first to check those too")),
+        (recovered, format!("{recovered} torn lines were made good when the daemon came back")),
+        (torn, format!("{torn} bytes of a torn line at the end: its writer was killed, or is writing")),
+        (beyond_head, format!("{beyond_head} records at the end are not in the head yet")),
+    ];
+    for (_, note) in notes.iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!("  {note}\n"));
+    }
+    text
 }
 
 fn stream(doors: &Doors, arguments: &AuditArguments) -> Result<(), Failure> {
@@ -101,6 +124,14 @@ mod tests {
             "2025-04-08T02:46:09.000000Z  decision permit    dashscope/main        \
              request=00ff rule=\"my apps\" ttl=60 exe=/usr/bin/curl uid=1000\n"
         );
+    }
+
+    #[test]
+    fn what_could_not_be_checked_is_said() {
+        let found = Verified { records: 3, first: 7, last: 9, beyond_head: 1, ..Verified::default() };
+        let text = anstream::adapter::strip_str(&summary(&found)).to_string();
+        assert!(text.starts_with("holds: 3 records, 7 to 9\n  older files hold the records before 7;"), "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn from(fd: BorrowedFd<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 fn checked(secret: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    if secret.is_empty() { Err(input("nothing came in on stdin")) } else { Ok(secret) }
+    if secret.is_empty() { Err(input("no secret was given: stdin or the prompt was left empty")) } else { Ok(secret) }
 }
 
 fn input(what: impl Into<String>) -> Failure {

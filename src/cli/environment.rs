@@ -22,9 +22,7 @@ pub(super) fn control_socket(said: Option<PathBuf>) -> PathBuf {
 
 /// Where the audit lies when nobody says otherwise: the user's file if there is one, else the system's.
 pub(super) fn audit_file() -> PathBuf {
-    let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    let state = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
-    let own = state.map(|state| state.join("sixty/audit.ndjson"));
+    let own = state().map(|state| state.join("audit.ndjson"));
     own.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from("/var/lib/sixty/audit.ndjson"))
 }
 
@@ -34,13 +32,27 @@ pub(super) fn has_program(name: &str) -> bool {
     std::env::split_paths(&path).any(|dir| dir.is_absolute() && dir.join(name).is_file())
 }
 
-fn socket(said: Option<PathBuf>, file: &str) -> PathBuf {
-    choose(said, variable("XDG_RUNTIME_DIR").map(PathBuf::from), file, Path::exists)
+/// The user's own folder of state: `$XDG_STATE_HOME/sixty`.
+fn state() -> Option<PathBuf> {
+    Some(directories::BaseDirs::new()?.state_dir()?.join("sixty"))
 }
 
-fn choose(said: Option<PathBuf>, runtime: Option<PathBuf>, file: &str, exists: impl Fn(&Path) -> bool) -> PathBuf {
-    let own = || runtime.filter(|dir| dir.is_absolute()).map(|dir| dir.join("sixty").join(file));
-    said.or_else(|| own().filter(|path| exists(path))).unwrap_or_else(|| Path::new("/run/sixty").join(file))
+fn socket(said: Option<PathBuf>, file: &str) -> PathBuf {
+    let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    // Without a login session a user's daemon listens in its state folder.
+    let own = [runtime.map(|dir| dir.join("sixty")), state().map(|dir| dir.join("run"))];
+    choose(said, own.into_iter().flatten(), file, Path::exists)
+}
+
+/// The first that is there, else the system's; a path that was said is not doubted.
+fn choose(
+    said: Option<PathBuf>,
+    own: impl Iterator<Item = PathBuf>,
+    file: &str,
+    there: impl Fn(&Path) -> bool,
+) -> PathBuf {
+    let found = || own.map(|dir| dir.join(file)).find(|path| there(path));
+    said.or_else(found).unwrap_or_else(|| Path::new("/run/sixty").join(file))
 }
 
 #[cfg(test)]
@@ -49,16 +61,13 @@ mod tests {
 
     #[test]
     fn the_users_daemon_comes_before_the_systems_and_a_said_path_before_both() {
-        let runtime = Some(PathBuf::from("/run/user/7"));
-        let pick = |said: Option<&str>, there| choose(said.map(PathBuf::from), runtime.clone(), "b.sock", |_| there);
-        assert_eq!(pick(Some("/tmp/x"), true), Path::new("/tmp/x"));
-        assert_eq!(pick(None, true), Path::new("/run/user/7/sixty/b.sock"));
-        assert_eq!(pick(None, false), Path::new("/run/sixty/b.sock"));
-    }
-
-    #[test]
-    fn a_relative_runtime_dir_is_not_followed() {
-        let picked = choose(None, Some(PathBuf::from("evil")), "b.sock", |_| true);
-        assert_eq!(picked, Path::new("/run/sixty/b.sock"));
+        let pick = |said: Option<&str>, there: &str| {
+            let own = ["/run/user/7/sixty", "/h/.local/state/sixty/run"].map(PathBuf::from);
+            choose(said.map(PathBuf::from), own.into_iter(), "b.sock", |path| path.starts_with(there))
+        };
+        assert_eq!(pick(Some("/tmp/x"), "/"), Path::new("/tmp/x"));
+        assert_eq!(pick(None, "/"), Path::new("/run/user/7/sixty/b.sock"));
+        assert_eq!(pick(None, "/h"), Path::new("/h/.local/state/sixty/run/b.sock"));
+        assert_eq!(pick(None, "/nowhere"), Path::new("/run/sixty/b.sock"));
     }
 }

@@ -130,7 +130,7 @@ impl Failure {
                 "is the daemon running? start it with `sixty daemon`, or name its socket (SIXTY_SOCKET, --socket)"
             }
             Self::Client(ClientError::Forbidden { .. }) => {
-                "the control socket is its owner's alone: use the account that the daemon runs as"
+                "the control socket is its owner's alone: run this as the user that the daemon runs as"
             }
             Self::Client(ClientError::TimedOut { .. }) => "`sixty status` tells whether it is busy",
             Self::Client(ClientError::Broken { .. }) => "its log tells why; `sixty status` whether it still runs",

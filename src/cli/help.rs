@@ -21,7 +21,8 @@ Examples:
 
 /// What scripts go by.
 pub(super) const EXITS: &str = "\
-Exit codes: 0 done · 1 other · 2 usage · 69 no daemon · 75 try again (busy, throttled, locked) · 77 denied · 78 config";
+Exit codes:
+  0 done · 1 other · 2 usage · 69 no daemon · 75 try again (busy, locked) · 77 denied · 78 config";
 
 pub(super) const DEMO: &str = "\
 Examples:

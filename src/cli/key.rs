@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::arguments::{KeyAdd, KeyRemove, OneKey, Show};
-use super::ask::{Doors, ask, read};
+use super::ask::{Doors, Json, ask, read};
 use super::entry;
 use super::failure::Failure;
 use super::lease::Revoked;
@@ -85,7 +85,7 @@ pub(super) fn list(doors: &Doors, show: &Show) -> Result<(), Failure> {
 
 /// `sixty key show`.
 pub(super) fn show(doors: &Doors, one: &OneKey) -> Result<(), Failure> {
-    let answer = ask(&doors.control, Method::GET, &route(&one.name), None)?;
+    let answer = about(doors, Method::GET, &route(&one.name), None)?;
     if one.show.json { exactly(&answer) } else { print(sheet(&read(&answer)?)) }
 }
 
@@ -93,7 +93,7 @@ pub(super) fn show(doors: &Doors, one: &OneKey) -> Result<(), Failure> {
 pub(super) fn rotate(doors: &Doors, one: &OneKey) -> Result<(), Failure> {
     let secret = entry::secret(&format!("New secret of {}: ", one.name))?;
     let body = entry::body(&Map::new(), "secret", &secret)?;
-    let answer = ask(&doors.control, Method::POST, &format!("{}/rotate", route(&one.name)), Some(body))?;
+    let answer = about(doors, Method::POST, &format!("{}/rotate", route(&one.name)), Some(body))?;
     if one.show.json {
         return exactly(&answer);
     }
@@ -108,7 +108,7 @@ pub(super) fn remove(doors: &Doors, arguments: &KeyRemove) -> Result<(), Failure
     if !arguments.yes && std::io::stdin().is_terminal() {
         confirm(&arguments.name)?;
     }
-    let answer = ask(&doors.control, Method::DELETE, &route(&arguments.name), None)?;
+    let answer = about(doors, Method::DELETE, &route(&arguments.name), None)?;
     if arguments.show.json {
         return exactly(&answer);
     }
@@ -119,7 +119,7 @@ pub(super) fn remove(doors: &Doors, arguments: &KeyRemove) -> Result<(), Failure
 
 /// `sixty key test`.
 pub(super) fn test(doors: &Doors, one: &OneKey) -> Result<(), Failure> {
-    let answer = ask(&doors.control, Method::POST, &format!("{}/test", route(&one.name)), None)?;
+    let answer = about(doors, Method::POST, &format!("{}/test", route(&one.name)), None)?;
     if one.show.json {
         return exactly(&answer);
     }
@@ -130,6 +130,12 @@ pub(super) fn test(doors: &Doors, one: &OneKey) -> Result<(), Failure> {
         one.name
     ));
     Ok(())
+}
+
+/// Asks about one key that should be there.
+fn about(doors: &Doors, method: Method, target: &str, body: Option<Json>) -> Result<Json, Failure> {
+    ask(&doors.control, method, target, body)
+        .map_err(|no| no.advising("`sixty key list` shows the keys that there are"))
 }
 
 /// A name needs no escaping: its letters all stand for themselves in a path (RFC 3986, 3.3).
@@ -218,7 +224,8 @@ mod tests {
     use clap::Parser;
 
     const KEY: &str = r#"{"name":"dashscope/main","provider":"dashscope","region":"singapore","created":1744080369,
-        "last_used":null,"fingerprint":"00ff","set":{"plan":"a"},"quarantine":{"since":1744080369,"reason":"HTTP 401"}}"#;
+        "last_used":null,"fingerprint":"00ff","set":{"plan":"a"},
+        "quarantine":{"since":1744080369,"reason":"HTTP 401"}}"#;
 
     fn doors(fake: &Fake) -> Doors {
         Doors { broker: Client::broker("/nonexistent/broker"), control: Client::control(fake.path()) }

@@ -58,7 +58,11 @@ pub fn parse() -> Invocation {
     if words::holds_secret(std::env::args_os().skip(1)) {
         Arguments::command().error(ErrorKind::ValueValidation, words::NO_SECRETS).exit();
     }
-    Arguments::parse().into()
+    let arguments = Arguments::parse();
+    if let Some(fault) = arguments.needless_socket() {
+        fault.exit();
+    }
+    arguments.into()
 }
 
 /// Does one command of the caller's side and tells how it went.
@@ -70,12 +74,22 @@ pub fn run(command: ClientCommand) -> ExitCode {
     exit.into()
 }
 
+impl Arguments {
+    /// A socket was named to a command that asks no daemon: better said than ignored.
+    fn needless_socket(&self) -> Option<clap::Error> {
+        let asks_nobody = matches!(self.command, Command::Demo(_) | Command::Init(_) | Command::Check(_));
+        let named = self.sockets.socket.is_some() || self.sockets.control_socket.is_some();
+        let text = "this command asks no daemon: --socket and --control-socket mean nothing to it";
+        (asks_nobody && named).then(|| Self::command().error(ErrorKind::ArgumentConflict, text))
+    }
+}
+
 impl From<Arguments> for Invocation {
     fn from(arguments: Arguments) -> Self {
         match arguments.command {
             Command::Demo(demo) => Self::Demo(demo),
             Command::Init(init) => Self::Init(init),
-            Command::Daemon(daemon) => Self::Daemon(daemon),
+            Command::Daemon(daemon) => Self::Daemon(DaemonArguments { sockets: arguments.sockets, ..daemon }),
             Command::Check(check) => Self::Check(check),
             Command::Ask(ask) => Self::Client(ClientCommand { sockets: arguments.sockets, ask: Box::new(ask) }),
         }
@@ -161,11 +175,26 @@ mod tests {
         assert!(mistake("sixty mint a --ttl 60").contains("a length of time is a whole number and a unit"));
     }
 
+    /// The commands of our own in a line of shell, without its comment and its plumbing.
+    fn commands_in(line: &str) -> impl Iterator<Item = Vec<String>> {
+        let line = line.trim_start().split("   ").next().unwrap_or_default();
+        let parts = line.split(['|', '&', ';', '(', ')', '<', '>']).map(str::trim);
+        let parts = parts.filter_map(|part| part.strip_prefix("sudo ").or(Some(part)));
+        let ours = parts.filter(|part| part.starts_with("sixty "));
+        ours.map(|part| part.split(' ').map(|word| word.replace('\'', "")).collect())
+    }
+
     #[test]
-    fn every_help_begins_with_examples_that_parse() {
+    fn every_help_begins_with_examples_and_they_parse() {
         fn walk(command: &mut clap::Command) {
             let help = command.render_help().to_string();
-            assert!(help.starts_with("Examples:\n  "), "{}: {help}", command.get_name());
+            let examples = help.strip_prefix("Examples:\n").and_then(|rest| rest.split_once("\n\n"));
+            let (examples, _) = examples.unwrap_or_else(|| panic!("{}: {help}", command.get_name()));
+            let commands: Vec<_> = examples.lines().flat_map(commands_in).collect();
+            assert!(!commands.is_empty(), "{examples}");
+            for words in commands {
+                assert!(Arguments::try_parse_from(&words).is_ok(), "{words:?}");
+            }
             command.get_subcommands_mut().filter(|inner| !inner.is_hide_set()).for_each(walk);
         }
         let mut command = Arguments::command();
@@ -174,11 +203,28 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_of_the_tour_parse() {
+        let tour = include_str!("../manual/tour.md").lines().filter(|line| line.starts_with("    "));
+        let commands: Vec<_> = tour.flat_map(commands_in).collect();
+        assert!(commands.len() > 10);
+        for words in commands {
+            assert!(Arguments::try_parse_from(&words).is_ok(), "{words:?}");
+        }
+    }
+
+    #[test]
     fn hidden_traps_stay_hidden() {
         let mut command = Arguments::command();
         command.build();
         let help = command.find_subcommand_mut("unlock").map(|unlock| unlock.render_help().to_string());
         assert!(help.is_some_and(|help| !help.to_lowercase().contains("stray")));
+    }
+
+    #[test]
+    fn a_socket_that_would_be_ignored_is_refused() {
+        let needless = |words: [&str; 4]| Arguments::try_parse_from(words).unwrap().needless_socket().is_some();
+        assert!(needless(["sixty", "check", "--socket", "/s"]));
+        assert!(!needless(["sixty", "daemon", "--socket", "/s"]));
     }
 
     #[test]
