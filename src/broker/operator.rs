@@ -267,6 +267,13 @@ impl<'a> Operator<'a> {
 }
 
 impl Broker {
+    /// The first record.
+    pub fn start(&self, version: &'static str) {
+        if let Err(fault) = self.0.audit.action(None, Action::Started { version }) {
+            warn!(%fault, "the audit cannot be written: requests are refused");
+        }
+    }
+
     /// Wipes every key from memory; `by` nobody when it was idle.
     pub fn lock(&self, by: Option<&Principal>) -> Done<()> {
         // Notes of last uses are kept if the disk takes them; a full disk must not keep a vault open.

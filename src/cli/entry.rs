@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
+use crate::secret::Secret;
 use crate::sys::file::{self, FileError};
 
 /// No key and no passphrase is longer, in bytes; a service account's JSON is a few thousand.
@@ -23,6 +24,18 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 pub(super) fn secret(prompt: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() { ask(prompt) } else { from(stdin.as_fd()) }
+}
+
+/// Takes a passphrase that is new: whoever types it must type it twice.
+///
+/// # Errors
+/// As [`secret`]; or the two differ.
+pub(super) fn new_passphrase() -> Result<Secret, Failure> {
+    let first = secret("new passphrase: ")?;
+    if std::io::stdin().is_terminal() && *secret("the same again: ")? != *first {
+        return Err(Failure::Input { what: "the two differ".into(), advice: "nothing was made; try again" });
+    }
+    Ok(Secret::copied(&first))
 }
 
 /// A JSON object of `plain` and one more member `name`, whose value is `secret`, escaped as RFC 8259 wants it.

@@ -65,6 +65,11 @@ pub fn parse() -> Invocation {
     arguments.into()
 }
 
+/// Asks for a passphrase that will seal a vault: twice at a terminal, once from a pipe.
+pub fn new_passphrase() -> Result<crate::secret::Secret, ExitCode> {
+    entry::new_passphrase().map_err(|failure| failure.report().into())
+}
+
 /// Does one command of the caller's side and tells how it went.
 pub fn run(command: ClientCommand) -> ExitCode {
     let exit = match dispatch(&Doors::of(command.sockets), *command.ask) {

@@ -107,7 +107,8 @@ impl ControlOptions {
             (&Method::GET, "/v1/leases") => Ok(ask.leases()),
             (&Method::DELETE, "/v1/leases") => ask.revoke(),
             (&Method::POST, "/v1/lock") => {
-                ask.operator.lock().map(|()| Reply::json(200, &json!({ "locked": true }))).map_err(No::from)
+                ask.operator.lock()?;
+                Ok(Reply::json(200, &json!({ "locked": true })))
             }
             (&Method::POST, "/v1/unlock") => ask.unlock().await,
             (&Method::POST, "/v1/reload") => {

@@ -1,0 +1,149 @@
+//! From the checked config to a broker: each module is given its own small options, and nothing else.
+
+use super::{DaemonError, DaemonOptions, places};
+use crate::{
+    attest::Attestor,
+    audit::{Audit, AuditOptions, Sync},
+    broker::{Broker, BrokerOptions, Parts, UnlockSource},
+    clock::Clock,
+    config::{self, Config, Paths, Unlock, environment},
+    endpoint::EndpointOptions,
+    issuer::{Issuer, IssuerOptions},
+    ledger::{Ledger, LedgerOptions},
+    policy::Rules,
+    recipe::Recipe,
+    upstream::{Upstream, UpstreamOptions},
+    vault::{Cost, OpenError, UnlockWith, Vault},
+};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+/// What is served, and the ledger whose reaper must run.
+pub(super) struct House {
+    pub(super) broker: Broker,
+    pub(super) ledger: Ledger,
+}
+
+/// The largest program that is hashed for an `exe_sha256` rule, in bytes.
+const LARGEST_EXE: u64 = 256 << 20;
+
+/// Builds the house. The audit is opened first: its lock keeps a second daemon from the vault.
+pub(super) async fn build(
+    options: &DaemonOptions,
+    config: &Config,
+    paths: &Paths,
+    clock: &Clock,
+) -> Result<House, DaemonError> {
+    places::own(Some(&paths.state), 0o700)?;
+    let audit = Audit::open(audit_options(config, paths), clock.clone())?;
+    let unlock = unlock_source(&config.vault.unlock);
+    let vault = Arc::new(vault(paths, clock, &unlock).await?);
+    let upstream = Upstream::new(upstream_options(config))?;
+    let issuer = Issuer::new(vault.clone(), upstream, recipes(config)?, clock.clone(), issuer_options(config));
+    let limits = &config.limits;
+    let ledger = Ledger::new(
+        LedgerOptions { leases: limits.leases as usize, leases_per_uid: limits.leases_per_uid as usize },
+        clock.clone(),
+    );
+    let parts = Parts {
+        attestor: Attestor::new(LARGEST_EXE),
+        vault,
+        issuer,
+        ledger: ledger.clone(),
+        audit,
+        clock: clock.clone(),
+        rules: config.rules.clone(),
+    };
+    let options = BrokerOptions {
+        connections_per_uid: limits.connections_per_uid as usize,
+        owner: nix::unistd::geteuid().as_raw(),
+        unlock,
+        reload: reload(options.clone()),
+    };
+    Ok(House { broker: Broker::new(parts, options), ledger })
+}
+
+pub(super) fn endpoint_options(config: &Config) -> EndpointOptions {
+    let limits = &config.limits;
+    EndpointOptions {
+        connections: limits.connections as usize,
+        request_bytes: limits.request_bytes,
+        header_bytes: limits.header_bytes,
+        header_time: limits.header_time,
+        body_time: limits.body_time,
+        idle_time: limits.idle_time,
+        request_time: limits.request_time,
+    }
+}
+
+/// Opens the vault; makes one where a key file or a credential is there to open it with.
+async fn vault(paths: &Paths, clock: &Clock, unlock: &UnlockSource) -> Result<Vault, DaemonError> {
+    match (Vault::open(paths.vault.clone(), clock.clone()), unlock) {
+        (Err(OpenError::Missing { .. }), Some(source)) => {
+            Ok(Vault::create(paths.vault.clone(), clock.clone(), source(), Cost::default()).await?)
+        }
+        (opened, _) => Ok(opened?),
+    }
+}
+
+fn unlock_source(unlock: &Unlock) -> UnlockSource {
+    match unlock.clone() {
+        Unlock::Passphrase => None,
+        Unlock::File(path) => Some(Box::new(move || UnlockWith::KeyFile(path.clone()))),
+        Unlock::Credential(name) => {
+            let directory = environment("CREDENTIALS_DIRECTORY").map(PathBuf::from).unwrap_or_default();
+            Some(Box::new(move || UnlockWith::Credential { directory: directory.clone(), name: name.clone() }))
+        }
+    }
+}
+
+fn audit_options(config: &Config, paths: &Paths) -> AuditOptions {
+    AuditOptions {
+        path: paths.audit.clone(),
+        head_path: paths.audit.with_extension("head"),
+        sync: match config.audit.sync {
+            config::Sync::None => Sync::None,
+            config::Sync::Each => Sync::Each,
+        },
+    }
+}
+
+fn upstream_options(config: &Config) -> UpstreamOptions {
+    let upstream = &config.upstream;
+    UpstreamOptions {
+        ca_file: upstream.ca_file.clone(),
+        connect_time: upstream.connect_time,
+        total_time: upstream.total_time,
+        body_bytes: upstream.body_bytes,
+        warm_idle: upstream.warm_idle,
+    }
+}
+
+fn issuer_options(config: &Config) -> IssuerOptions {
+    IssuerOptions {
+        loopback: config.upstream.loopback,
+        clock_tolerance: std::time::Duration::from_secs(2),
+        mints_per_key: config.upstream.mints_per_key as usize,
+    }
+}
+
+/// The shipped recipes, with the limits that the config raises.
+fn recipes(config: &Config) -> Result<BTreeMap<String, Recipe>, DaemonError> {
+    let mut recipes = Recipe::shipped()?;
+    for (name, raised) in &config.providers {
+        if let Some(recipe) = recipes.get_mut(name) {
+            let limits = &mut recipe.limits;
+            limits.workspaces_per_account =
+                raised.workspaces_per_account.map_or(limits.workspaces_per_account, |n| n as usize);
+            limits.keys_per_workspace = raised.keys_per_workspace.map_or(limits.keys_per_workspace, |n| n as usize);
+        }
+    }
+    Ok(recipes)
+}
+
+/// Reads the rules anew; everything else of a config takes a restart.
+fn reload(options: DaemonOptions) -> Box<dyn Fn() -> Result<Rules, String> + Send + std::marker::Sync> {
+    Box::new(move || match places::read(&options) {
+        Ok((config, _)) => Ok(config.rules),
+        Err(fault) => Err(fault.to_string()),
+    })
+}

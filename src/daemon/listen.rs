@@ -1,0 +1,56 @@
+//! The daemon's sockets: given by the service manager under their names, or bound by ourselves.
+
+use super::DaemonError;
+use crate::{
+    config::Paths,
+    sys::{
+        activation::inherited,
+        socket::{Modes, Place, bind_unix},
+    },
+};
+use std::os::unix::net::UnixListener;
+
+/// One listening socket; its place is ours to remove only if we made it.
+pub(super) struct Listening {
+    pub(super) listener: UnixListener,
+    pub(super) place: Option<Place>,
+}
+
+/// Both sockets.
+pub(super) struct Sockets {
+    pub(super) broker: Listening,
+    pub(super) control: Listening,
+}
+
+/// Takes what was passed to us, and binds the rest.
+pub(super) fn listen(paths: &Paths) -> Result<Sockets, DaemonError> {
+    let mut passed = passed()?;
+    let mut one = |name: &str, path, modes| match passed.iter().position(|(known, _)| known == name) {
+        Some(at) => Ok(Listening { listener: passed.swap_remove(at).1, place: None }),
+        None => bind_unix(path, modes)
+            .map(|(listener, place)| Listening { listener, place: Some(place) })
+            .map_err(DaemonError::from),
+    };
+    let broker = one("broker", &paths.broker, broker_modes())?;
+    let control = one("control", &paths.control, control_modes())?;
+    Ok(Sockets { broker, control })
+}
+
+/// Policy decides who gets a key, not the mode; a user's own directory is closed to others all the same.
+pub(super) fn broker_modes() -> Modes {
+    Modes { socket: 0o666, directory: if nix::unistd::geteuid().is_root() { 0o755 } else { 0o700 } }
+}
+
+/// For the owner alone.
+pub(super) fn control_modes() -> Modes {
+    Modes { socket: 0o600, ..broker_modes() }
+}
+
+fn passed() -> Result<Vec<(String, UnixListener)>, DaemonError> {
+    let fault = |fault| DaemonError::Kernel("the sockets of the service manager cannot be taken", fault);
+    let mut sockets = Vec::new();
+    for (fd, name) in sd_notify::listen_fds_with_names().map_err(fault)? {
+        sockets.push((name, inherited(fd).map_err(fault)?));
+    }
+    Ok(sockets)
+}

@@ -1,0 +1,118 @@
+//! The program that serves: confines itself, reads its config, builds the house and keeps it until it is told to stop.
+//! It must never read a key before the process is confined.
+
+mod build;
+mod check;
+mod init;
+mod listen;
+mod logs;
+mod notify;
+mod places;
+mod run;
+
+pub use check::{check, check_usual};
+pub use init::{InitOptions, init};
+pub use places::DaemonOptions;
+
+use crate::{
+    config::Faults,
+    sys::{
+        confine::{self, Dumpable},
+        scrub,
+    },
+};
+use std::process::ExitCode;
+
+/// Why the daemon does not start or ends, by sysexits.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The process cannot be confined, so it must not hold keys.
+    #[error(transparent)]
+    Confine(#[from] confine::ConfineError),
+    /// A debugger reads along.
+    #[error("a debugger is attached; no key is read while it is")]
+    Traced,
+    /// There is no home to look for a config in.
+    #[error("no home directory is known; give --config FILE")]
+    NoHome,
+    /// The config is faulty.
+    #[error("{0}")]
+    Config(#[from] Faults),
+    /// The vault cannot be opened at all.
+    #[error(transparent)]
+    Vault(#[from] crate::vault::OpenError),
+    /// The vault could not be made.
+    #[error(transparent)]
+    Unlock(#[from] crate::vault::UnlockError),
+    /// The audit cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] crate::audit::AuditError),
+    /// No trust anchors.
+    #[error(transparent)]
+    Tls(#[from] crate::upstream::TlsError),
+    /// A shipped recipe is broken.
+    #[error(transparent)]
+    Recipe(#[from] crate::recipe::RecipeError),
+    /// A socket cannot be had.
+    #[error(transparent)]
+    Bind(#[from] crate::sys::socket::BindError),
+    /// A directory of ours is not ours.
+    #[error(transparent)]
+    Directory(#[from] crate::sys::dir::DirError),
+    /// A file is there already, or cannot be written.
+    #[error(transparent)]
+    File(#[from] crate::sys::file::FileError),
+    /// Nothing is overwritten.
+    #[error("{0} is there already; nothing was written")]
+    Exists(std::path::PathBuf),
+    /// Anything else of the kernel's.
+    #[error("{0}: {1}")]
+    Kernel(&'static str, std::io::Error),
+}
+
+impl DaemonError {
+    fn exit(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Config(_) | Self::Recipe(_) | Self::Tls(_) => 78,
+            Self::Confine(_) | Self::Traced => 77,
+            Self::Bind(_) | Self::Audit(crate::audit::AuditError::Busy(_)) => 69,
+            _ => 1,
+        })
+    }
+}
+
+/// `sixty daemon`: serves until it is told to stop.
+pub fn daemon(options: &DaemonOptions) -> ExitCode {
+    report(start(options))
+}
+
+fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
+    confine::harden(if options.readable_by_parent { Dumpable::ForTheParentsScan } else { Dumpable::Never })?;
+    if confine::traced() && !options.readable_by_parent {
+        return Err(DaemonError::Traced);
+    }
+    // A panic's message could quote what it choked on.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+        notify::last_words(&format!("sixty: internal error at {place}; the daemon ends\n"));
+    }));
+    let _ = confine::raise_fd_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|fault| DaemonError::Kernel("the event loop cannot be made", fault))?;
+    scrub::run(&runtime, run::run(options))
+}
+
+fn report(outcome: Result<(), DaemonError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            notify::last_words(&match &fault {
+                DaemonError::Config(faults) => faults.render(logs::paint()),
+                other => format!("sixty: {other}\n"),
+            });
+            fault.exit()
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What the owner can see of the daemon: `status` for people and programs, metrics for a collector.
+//! Counts and states; never a secret, a token or a caller's text.
+
+use crate::{
+    broker::{Broker, Status},
+    clock::{Boottime, Clock},
+    sys::{
+        page::{self, Protection},
+        peer::{self, Method},
+    },
+};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit},
+};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// What is known of the daemon from its start on.
+pub struct About {
+    clock: Clock,
+    started: Boottime,
+    readable: bool,
+    vault: PathBuf,
+}
+
+impl About {
+    /// Taken at the start.
+    pub fn new(clock: Clock, readable: bool, vault: &Path) -> Self {
+        Self { started: clock.boot(), clock, readable, vault: vault.to_owned() }
+    }
+
+    fn uptime(&self) -> u64 {
+        self.clock.boot().since(self.started).as_secs()
+    }
+}
+
+/// `GET /v1/status`.
+pub fn status(broker: &Broker, about: &About) -> Value {
+    let Status { vault, policy, leases, audit, quarantined, answers } = broker.status();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "uptime_seconds": about.uptime(),
+        "ready": broker.unready().is_none(),
+        "vault": { "state": vault.state, "keys": vault.keys, "generation": vault.generation, "path": about.vault },
+        "policy": policy,
+        "identity": { "method": method() },
+        "memory": { "protection": protection(), "readable": about.readable },
+        "leases": leases,
+        "audit": audit,
+        "quarantined": quarantined,
+        "answers": answers,
+    })
+}
+
+fn method() -> &'static str {
+    match peer::method() {
+        Method::PeerPidfd => "SO_PEERPIDFD",
+        Method::ProcStartTime => "/proc start time",
+    }
+}
+
+fn protection() -> &'static str {
+    match page::protection() {
+        Protection::SecretMemory => "memfd_secret",
+        Protection::Shield => "shield (this kernel has no memfd_secret)",
+    }
+}
+
+/// `GET /metrics`: OpenMetrics text.
+pub fn metrics(broker: &Broker, about: &About) -> String {
+    let status = broker.status();
+    let mut registry = Registry::with_prefix("sixty");
+    gauge(&mut registry, "leases", "Live leases", status.leases.live as u64);
+    gauge(&mut registry, "keys", "Keys in the open vault", status.vault.keys.unwrap_or_default() as u64);
+    gauge(&mut registry, "vault_open", "1 while the vault is open", u64::from(status.vault.keys.is_some()));
+    gauge(&mut registry, "quarantined_keys", "Keys that their provider refused", status.quarantined.len() as u64);
+    gauge(&mut registry, "rules", "Rules in force", status.policy.rules as u64);
+    gauge(
+        &mut registry,
+        "policy_faulty",
+        "1 while the last reload was not taken",
+        u64::from(status.policy.fault.is_some()),
+    );
+    gauge(
+        &mut registry,
+        "audit_writable",
+        "1 while the audit can be written",
+        u64::from(status.audit.failing.is_none()),
+    );
+    counter(&mut registry, "audit_records", "Audit records", status.audit.records);
+    counter(&mut registry, "tokens_sent", "Tokens that reached their caller", status.answers.sent);
+    counter(&mut registry, "tokens_lost", "Tokens whose caller was gone", status.answers.lost);
+    for (code, count) in status.answers.refused {
+        let labelled = registry.sub_registry_with_label(("code".into(), code.into()));
+        counter(labelled, "refused", "Refusals", count);
+    }
+    let uptime = ConstGauge::new(about.uptime() as i64);
+    registry.register_with_unit("uptime", "Since the start", Unit::Seconds, uptime);
+    let mut text = String::new();
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    registry.register(name, help, ConstGauge::new(value as i64));
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    registry.register(name, help, ConstCounter::new(value));
+}
