@@ -2,3 +2,5 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and may look at its environment")]
 
 mod examples;
+mod harness;
+mod native;

@@ -1,0 +1,354 @@
+//! A world for one test: a pretend Model Studio on TLS, a real daemon in a directory of its own, and ways to talk to it.
+//! Everything is killed and removed when the world is dropped.
+
+use serde_json::Value;
+use sixty::demo::studio::{Studio, StudioOptions, Transport};
+use std::{
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tempfile::TempDir;
+
+/// The program under test: the one cargo built, or another build named by `SIXTY_BIN`.
+pub fn program() -> PathBuf {
+    std::env::var_os("SIXTY_BIN").map_or_else(|| env!("CARGO_BIN_EXE_sixty").into(), PathBuf::from)
+}
+
+/// A rule for this user with every kind and a generous bound.
+pub const MINE: &str = r#"
+[[rule]]
+name = "mine"
+peer = { uid = "self" }
+keys = ["**"]
+kinds = ["upstream", "virtual"]
+ttl = { default = "60s", max = "30m" }
+detached = true
+"#;
+
+pub struct World {
+    pub studio: Studio,
+    pub directory: TempDir,
+    daemon: Option<Child>,
+    _upstream: Upstream,
+    arguments: Vec<&'static str>,
+}
+
+impl World {
+    /// A daemon with these rules and further config, an open vault, and no key.
+    pub fn new(config: &str) -> Self {
+        Self::with_arguments(config, &[])
+    }
+
+    /// The same with further arguments for `sixty daemon`.
+    pub fn with_arguments(config: &str, arguments: &[&'static str]) -> Self {
+        let directory = tempfile::Builder::new().prefix("sixty-").tempdir().unwrap();
+        // Other users must be able to reach the socket: the policy, not the path, keeps them out.
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let upstream = Upstream::start(directory.path().join("ca.pem"));
+        let arguments = arguments.to_vec();
+        let mut world =
+            Self { studio: upstream.studio.clone(), directory, daemon: None, _upstream: upstream, arguments };
+        world.configure(config);
+        write_key_file(&world.path("vault.key"));
+        world.start();
+        world
+    }
+
+    /// Writes the config anew; takes effect at the next start or reload.
+    pub fn configure(&self, config: &str) {
+        // A test brings a table of its own by naming it; what it does not name has the harness's values.
+        let section =
+            |name: &str, text: String| if config.contains(&format!("[{name}]")) { String::new() } else { text };
+        let directory = self.directory.path().display();
+        let text = format!(
+            "{}{}{}{config}",
+            section(
+                "daemon",
+                format!("[daemon]\nruntime_dir = \"{directory}/run\"\nstate_dir = \"{directory}/state\"\n")
+            ),
+            section("upstream", format!("[upstream]\nca_file = \"{directory}/ca.pem\"\nallow_loopback = true\n")),
+            section("vault", format!("[vault]\nunlock = \"file:{directory}/vault.key\"\n")),
+        );
+        let text = text.replace("DIRECTORY", &directory.to_string());
+        std::fs::write(self.path("sixty.toml"), text).unwrap();
+        std::fs::set_permissions(self.path("sixty.toml"), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let child = self
+            .command(&["daemon", "--config", self.path("sixty.toml").to_str().unwrap()])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.daemon = Some(child);
+        let answers = || {
+            let alive = std::fs::metadata(self.broker()).is_ok();
+            alive && self.try_http("GET", "/healthz", None).is_some_and(|answer| answer.status == 200)
+        };
+        assert!(soon(Duration::from_secs(20), answers), "the daemon did not start:\n{}", self.log());
+    }
+
+    /// SIGTERM, and its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut child = self.daemon.take()?;
+        signal(child.id(), "TERM");
+        child.wait().unwrap().code()
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.daemon.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn broker(&self) -> PathBuf {
+        self.path("run/broker.sock")
+    }
+
+    pub fn control(&self) -> PathBuf {
+        self.path("run/control.sock")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// The audit's lines.
+    pub fn audit(&self) -> Vec<Value> {
+        // Outcomes are written with the next decision or within a second: following makes them written now.
+        let _ = self.control_http("GET", "/v1/audit", None);
+        let text = std::fs::read_to_string(self.path("state/audit.ndjson")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// `sixty …` that knows this world's sockets.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.directory.path()).env("NO_COLOR", "1");
+        command.env("SIXTY_SOCKET", self.broker()).env("SIXTY_CONTROL_SOCKET", self.control());
+        command
+    }
+
+    /// Runs `sixty …` to its end.
+    pub fn sixty(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs `sixty …` with something on stdin.
+    pub fn sixty_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Stores a fresh random key that the stand-in takes, and gives it.
+    pub fn add_key(&self, name: &str) -> String {
+        let key = random_key();
+        self.studio.register(&key);
+        let body = format!(
+            r#"{{"provider":"dashscope","region":"singapore","endpoint":"{}","secret":"{key}"}}"#,
+            self.studio.url()
+        );
+        let answer = self.control_http("PUT", &format!("/v1/keys/{name}"), Some(&body));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        key
+    }
+
+    /// Mints over a connection of its own.
+    pub fn mint(&self, body: &str) -> Answer {
+        self.http("POST", "/v1/leases", Some(body))
+    }
+
+    /// One request on the broker socket, the connection closed after it.
+    pub fn http(&self, method: &str, target: &str, body: Option<&str>) -> Answer {
+        self.try_http(method, target, body).expect("the daemon answers")
+    }
+
+    pub fn try_http(&self, method: &str, target: &str, body: Option<&str>) -> Option<Answer> {
+        exchange(&self.broker(), method, target, body)
+    }
+
+    /// One request on the control socket.
+    pub fn control_http(&self, method: &str, target: &str, body: Option<&str>) -> Answer {
+        exchange(&self.control(), method, target, body).expect("the daemon answers")
+    }
+
+    pub fn status(&self) -> Value {
+        self.control_http("GET", "/v1/status", None).json()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+    }
+}
+
+/// The stand-in on a thread and a loop of its own, ended when dropped.
+struct Upstream {
+    studio: Studio,
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Upstream {
+    fn start(ca_file: PathBuf) -> Self {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let now = Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs());
+                let options =
+                    StudioOptions { transport: Transport::Tls, ca_file: Some(ca_file), ..StudioOptions::new(now) };
+                tell.send(Studio::start(options).await.unwrap()).unwrap();
+                let _ = ended.await;
+            });
+        });
+        Self { studio: told.recv().unwrap(), end: Some(end), thread: Some(thread) }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+/// An HTTP answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    /// The token of a lease.
+    pub fn token(&self) -> String {
+        assert!(self.status == 201 || self.status == 200, "{} {}", self.status, self.text());
+        self.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// The code of a refusal.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// A request as bytes.
+pub fn request(method: &str, target: &str, body: Option<&str>, connection: &str) -> String {
+    let body = body.unwrap_or_default();
+    format!(
+        "{method} {target} HTTP/1.1\r\nhost: sixty\r\nconnection: {connection}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// One exchange on a connection of its own; none when the daemon closed it without an answer.
+pub fn exchange(socket: &Path, method: &str, target: &str, body: Option<&str>) -> Option<Answer> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    stream.write_all(request(method, target, body, "close").as_bytes()).ok()?;
+    read_answer(&mut stream)
+}
+
+/// Reads one answer, on a kept-alive connection too.
+pub fn read_answer(stream: &mut impl Read) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        if let Some(answer) = whole(&bytes, false) {
+            return Some(answer);
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => return whole(&bytes, true),
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+        }
+    }
+}
+
+fn whole(bytes: &[u8], ended: bool) -> Option<Answer> {
+    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..split]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+    let body = &bytes[split + 4..];
+    let complete = match length {
+        Some(length) => body.len() >= length,
+        None => ended,
+    };
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    complete.then(|| Answer { status, head, body: body.to_vec() })
+}
+
+/// Tries until it holds.
+pub fn soon(within: Duration, holds: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + within;
+    while Instant::now() < end {
+        if holds() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    holds()
+}
+
+pub fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap().success());
+}
+
+/// A key of the provider's shape whose every byte after the prefix is random.
+pub fn random_key() -> String {
+    let mut bytes = [0; 24];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sk-{hex}")
+}
+
+pub fn write_key_file(path: &Path) {
+    std::fs::write(path, random_key()).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// Whether tests of other users can be made.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
