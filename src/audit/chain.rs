@@ -1,7 +1,6 @@
 //! The chain: each line carries its number and the SHA-256 of the line before, newline included.
 //! It must never know what a line means; it holds no key, so it proves order and wholeness, not authorship.
 
-use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -44,12 +43,6 @@ impl Hash {
 impl fmt::Debug for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Hash {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.as_str())
     }
 }
 

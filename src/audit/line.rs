@@ -2,51 +2,22 @@
 //! It must never write a line of more than [`LINE_MAX`] bytes, nor a value that was not bounded.
 
 use super::chain::{Hash, Link};
+use super::fields::Fields;
 use super::record::{Action, Decision, Judged, KeyChange, Outcome, Verdict, Which};
 use super::text::Text;
 use crate::clock::Clock;
-use crate::model::{Code, Kind, LeaseId, Owner, Principal, RequestId};
-use serde::{Serialize, Serializer};
+use crate::model::{Owner, Principal};
+use crate::policy::{Denial, Permit};
+use serde::Serialize;
 
 /// The most bytes of a line, with its newline.
 pub const LINE_MAX: usize = 4096;
 
-/// Appends one line to `buffer`.
-pub(super) fn write(buffer: &mut Vec<u8>, at: Link, clock: &Clock, body: &Body<'_>) {
-    let line = Line { seq: at.seq, time: Stamp(clock.wall_nanos()), body, prev: at.prev };
-    serde_json::to_writer(&mut *buffer, &line).expect("invariant: plain data, written to memory");
-    buffer.push(b'\n');
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    seq: u64,
-    time: Stamp,
-    #[serde(flatten)]
-    body: &'a Body<'a>,
-    prev: Hash,
-}
-
 /// What a line says between its time and its hash.
-#[derive(Serialize)]
-#[serde(tag = "record", rename_all = "snake_case")]
 pub(super) enum Body<'a> {
-    Decision(DecisionLine<'a>),
-    Outcome(OutcomeLine),
-    Started { version: &'static str },
-    Stopped,
-    KeyAdded(KeyLine<'a>),
-    KeyRotated(KeyLine<'a>),
-    KeyRemoved(KeyLine<'a>),
-    KeyQuarantined(KeyLine<'a>),
-    KeyRestored(KeyLine<'a>),
-    Locked(By<'a>),
-    Unlocked(By<'a>),
-    UnlockFailed(By<'a>),
-    Reloaded(By<'a>),
-    ReloadRefused(By<'a>),
-    Revoked(RevokedLine<'a>),
-    PeerRefused { uid: Option<u32>, why: &'static str },
+    Decision(&'a Decision<'a>),
+    Outcome(&'a Outcome),
+    Action(Option<&'a Principal>, Action<'a>),
     Continued,
     Recovered(Recovered),
     TailMissing(TailMissing),
@@ -54,7 +25,7 @@ pub(super) enum Body<'a> {
 }
 
 /// The audit was torn when its writer was killed, and was made whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Recovered {
     /// Bytes of the torn line before this one, with its newline; 0 when it was none or was whole.
     pub torn: u64,
@@ -86,220 +57,182 @@ pub struct Unrecorded {
     pub actions: u64,
 }
 
-#[derive(Serialize)]
-pub(super) struct DecisionLine<'a> {
-    request: RequestId,
-    verdict: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<Code>,
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Denied<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<Text<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ttl: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uses: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<Owner>,
-    peer: Peer<'a>,
+/// Appends one line to `buffer`.
+pub(super) fn write(buffer: &mut Vec<u8>, at: Link, clock: &Clock, body: &Body<'_>) {
+    Fields::object(buffer, |line| {
+        line.number("seq", at.seq);
+        line.shown("time", &format_args!("{:.6}", time(clock)));
+        line.word("record", name(body));
+        match body {
+            Body::Decision(decision) => write_decision(line, decision),
+            Body::Outcome(outcome) => write_outcome(line, outcome),
+            Body::Action(by, action) => write_action(line, *by, action),
+            Body::Continued => {}
+            Body::Recovered(recovered) => write_recovered(line, recovered),
+            Body::TailMissing(missing) => write_missing(line, missing),
+            Body::Unrecorded(lost) => write_unrecorded(line, lost),
+        }
+        line.word("prev", at.prev.as_str());
+    });
+    buffer.push(b'\n');
 }
 
-impl<'a> From<&Decision<'a>> for Body<'a> {
-    fn from(decision: &Decision<'a>) -> Self {
-        let blank = DecisionLine {
-            request: decision.request,
-            verdict: "refused",
-            code: None,
-            key: None,
-            reason: None,
-            rule: None,
-            kind: None,
-            ttl: None,
-            uses: None,
-            owner: None,
-            peer: Peer(decision.principal),
-        };
-        Body::Decision(match decision.judged {
-            Judged::Permit(permit) => DecisionLine {
-                verdict: "permit",
-                key: Some(permit.key().as_str()),
-                rule: Some(permit.rule().into()),
-                kind: Some(permit.kind()),
-                ttl: Some(permit.ttl().seconds()),
-                uses: permit.uses(),
-                owner: Some(permit.owner()),
-                ..blank
-            },
-            Judged::Denied { key, denial } => DecisionLine {
-                verdict: "denied",
-                key: Some(key.as_str()),
-                reason: Some(Denied(denial)),
-                rule: denial.rule().map(Text::from),
-                ..blank
-            },
-            Judged::Refused { key, code } => {
-                DecisionLine { code: Some(code), key: key.map(|key| key.as_str()), ..blank }
-            }
-        })
+/// RFC 3339 ends with the year 9999; a clock that is so wrong shows as 1970.
+fn time(clock: &Clock) -> jiff::Timestamp {
+    let (seconds, nanos) = clock.wall_nanos();
+    jiff::Timestamp::new(seconds, i32::try_from(nanos).unwrap_or(0)).unwrap_or_default()
+}
+
+fn name(body: &Body<'_>) -> &'static str {
+    match body {
+        Body::Decision(_) => "decision",
+        Body::Outcome(_) => "outcome",
+        Body::Action(_, action) => action.name(),
+        Body::Continued => "continued",
+        Body::Recovered(_) => "recovered",
+        Body::TailMissing(_) => "tail_missing",
+        Body::Unrecorded(_) => "unrecorded",
     }
 }
 
-/// A denial's sentence. It names the rule, so it is bounded too.
-struct Denied<'a>(&'a crate::policy::Denial);
-
-impl Serialize for Denied<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        Text(self.0.to_string().as_bytes()).serialize(to)
+fn write_decision(line: &mut Fields<'_>, decision: &Decision<'_>) {
+    line.shown("request", &decision.request);
+    match decision.judged {
+        Judged::Permit(permit) => write_permit(line, permit),
+        Judged::Denied { key, denial } => {
+            line.word("verdict", "denied");
+            line.word("key", key.as_str());
+            write_denial(line, denial);
+        }
+        Judged::Refused { key, code } => {
+            line.word("verdict", "refused");
+            line.word("code", code.name());
+            line.some(key, |line, key| line.word("key", key.as_str()));
+        }
     }
+    line.nested("peer", |peer| write_peer(peer, decision.principal));
+}
+
+fn write_permit(line: &mut Fields<'_>, permit: &Permit) {
+    line.word("verdict", "permit");
+    line.word("key", permit.key().as_str());
+    line.text("rule", permit.rule().into());
+    line.word("kind", permit.kind().name());
+    line.number("ttl", permit.ttl().seconds());
+    line.some(permit.uses(), |line, uses| line.number("uses", uses));
+    line.word(
+        "owner",
+        match permit.owner() {
+            Owner::Caller => "caller",
+            Owner::Parent => "parent",
+            Owner::Detached => "detached",
+        },
+    );
+}
+
+fn write_denial(line: &mut Fields<'_>, denial: &Denial) {
+    // The sentence names the rule, so it is bounded too.
+    line.text("reason", denial.to_string().as_str().into());
+    line.some(denial.rule(), |line, rule| line.text("rule", rule.into()));
 }
 
 /// A principal's facts; the absent ones are left out.
-struct Peer<'a>(&'a Principal);
-
-impl Serialize for Peer<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap;
-        let who = self.0;
-        let mut map = to.serialize_map(None)?;
-        map.serialize_entry("uid", &who.uid)?;
-        map.serialize_entry("gid", &who.gid)?;
-        map.serialize_entry("pid", &who.pid)?;
-        let texts = [
-            ("unit", who.unit.as_deref().map(Text::from)),
-            ("cgroup", who.cgroup.as_deref().map(Text::from)),
-            ("exe", who.exe.as_deref().map(Text::from)),
-            ("exe_sha256", who.exe_sha256.as_deref().map(Text::from)),
-        ];
-        for (name, text) in texts {
-            if let Some(text) = text {
-                map.serialize_entry(name, &text)?;
-            }
-        }
-        if let Some(inode) = who.pid_ns {
-            map.serialize_entry("pid_ns", &inode)?;
-        }
-        map.serialize_entry("socket", who.socket)?;
-        map.end()
+fn write_peer(peer: &mut Fields<'_>, who: &Principal) {
+    peer.number("uid", who.uid);
+    peer.number("gid", who.gid);
+    peer.number("pid", who.pid);
+    let texts = [
+        ("unit", who.unit.as_deref().map(Text::from)),
+        ("cgroup", who.cgroup.as_deref().map(Text::from)),
+        ("exe", who.exe.as_deref().map(Text::from)),
+        ("exe_sha256", who.exe_sha256.as_deref().map(Text::from)),
+    ];
+    for (name, value) in texts {
+        peer.some(value, |peer, value| peer.text(name, value));
     }
+    peer.some(who.pid_ns, |peer, inode| peer.number("pid_ns", inode));
+    peer.word("socket", who.socket);
 }
 
-#[derive(Serialize)]
-pub(super) struct OutcomeLine {
-    request: RequestId,
-    verdict: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<Code>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease: Option<LeaseId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<u64>,
-    micros: u64,
+fn write_outcome(line: &mut Fields<'_>, outcome: &Outcome) {
+    line.shown("request", &outcome.request);
+    let (verdict, code) = match outcome.verdict {
+        Verdict::Sent => ("sent", None),
+        Verdict::Lost => ("lost", None),
+        Verdict::Refused(code) => ("refused", Some(code)),
+    };
+    line.word("verdict", verdict);
+    line.some(code, |line, code| line.word("code", code.name()));
+    line.some(outcome.reason, |line, reason| line.text("reason", reason.into()));
+    line.some(outcome.lease, |line, lease| line.shown("lease", &lease));
+    line.some(outcome.expires_at, |line, seconds| line.number("expires_at", seconds));
+    line.number("micros", outcome.micros);
 }
 
-impl From<&Outcome> for Body<'_> {
-    fn from(outcome: &Outcome) -> Self {
-        let (verdict, code) = match outcome.verdict {
-            Verdict::Sent => ("sent", None),
-            Verdict::Lost => ("lost", None),
-            Verdict::Refused(code) => ("refused", Some(code)),
-        };
-        let Outcome { request, lease, reason, expires_at, micros, .. } = *outcome;
-        Body::Outcome(OutcomeLine { request, verdict, code, reason, lease, expires_at, micros })
-    }
-}
-
-/// Who did it, where that was somebody on a socket.
-#[derive(Serialize)]
-pub(super) struct By<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<Peer<'a>>,
-}
-
-#[derive(Serialize)]
-pub(super) struct KeyLine<'a> {
-    key: &'a str,
-    fingerprint: Text<'a>,
-    generation: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<Peer<'a>>,
-}
-
-#[derive(Serialize)]
-pub(super) struct RevokedLine<'a> {
-    which: Named<'a>,
-    leases: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<Peer<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Named<'a> {
-    Lease(LeaseId),
-    Key(&'a str),
-    Peer { fact: &'static str, value: Text<'a> },
-    All,
-}
-
-impl<'a> Body<'a> {
-    pub(super) fn action(by: Option<&'a Principal>, action: Action<'a>) -> Self {
-        let by = by.map(Peer);
-        match action {
-            Action::Started { version } => Body::Started { version },
-            Action::Stopped => Body::Stopped,
-            Action::KeyAdded(change) => Body::KeyAdded(key_line(change, by)),
-            Action::KeyRotated(change) => Body::KeyRotated(key_line(change, by)),
-            Action::KeyRemoved(change) => Body::KeyRemoved(key_line(change, by)),
-            Action::KeyQuarantined(change) => Body::KeyQuarantined(key_line(change, by)),
-            Action::KeyRestored(change) => Body::KeyRestored(key_line(change, by)),
-            Action::Locked => Body::Locked(By { by }),
-            Action::Unlocked => Body::Unlocked(By { by }),
-            Action::UnlockFailed => Body::UnlockFailed(By { by }),
-            Action::Reloaded => Body::Reloaded(By { by }),
-            Action::ReloadRefused => Body::ReloadRefused(By { by }),
-            Action::Revoked { which, leases } => Body::Revoked(RevokedLine { which: named(which), leases, by }),
-            Action::PeerRefused { uid, why } => Body::PeerRefused { uid, why },
+fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'_>) {
+    match action {
+        Action::Started { version } => line.text("version", (*version).into()),
+        Action::KeyAdded(change)
+        | Action::KeyRotated(change)
+        | Action::KeyRemoved(change)
+        | Action::KeyQuarantined(change)
+        | Action::KeyRestored(change) => write_change(line, change),
+        Action::Revoked { which, leases } => {
+            line.nested("which", |line| write_which(line, which));
+            line.number("leases", *leases);
         }
+        Action::PeerRefused { uid, why } => {
+            line.some(*uid, |line, uid| line.number("uid", uid));
+            line.text("why", (*why).into());
+        }
+        Action::Stopped
+        | Action::Locked
+        | Action::Unlocked
+        | Action::UnlockFailed
+        | Action::Reloaded
+        | Action::ReloadRefused => {}
     }
+    line.some(by, |line, by| line.nested("by", |peer| write_peer(peer, by)));
 }
 
-fn key_line<'a>(change: KeyChange<'a>, by: Option<Peer<'a>>) -> KeyLine<'a> {
-    let KeyChange { key, fingerprint, generation } = change;
-    KeyLine { key: key.as_str(), fingerprint: fingerprint.0.as_str().into(), generation, by }
+fn write_change(line: &mut Fields<'_>, change: &KeyChange<'_>) {
+    line.word("key", change.key.as_str());
+    line.text("fingerprint", change.fingerprint.0.as_str().into());
+    line.number("generation", change.generation);
 }
 
-fn named(which: Which<'_>) -> Named<'_> {
+fn write_which(line: &mut Fields<'_>, which: &Which<'_>) {
     match which {
-        Which::Lease(id) => Named::Lease(id),
-        Which::Key(key) => Named::Key(key.as_str()),
-        Which::Peer(peer) => Named::Peer { fact: peer.fact.name(), value: peer.value.as_str().into() },
-        Which::All => Named::All,
+        Which::Lease(id) => line.shown("lease", id),
+        Which::Key(key) => line.word("key", key.as_str()),
+        Which::Peer(peer) => line.text(peer.fact.name(), peer.value.as_str().into()),
+        Which::All => {}
     }
 }
 
-/// Seconds and nanoseconds, written as RFC 3339 in UTC with six digits after the point.
-struct Stamp((i64, u32));
+fn write_recovered(line: &mut Fields<'_>, recovered: &Recovered) {
+    line.number("torn", recovered.torn);
+    line.some(recovered.torn_sha256, |line, hash| line.word("torn_sha256", hash.as_str()));
+    line.number("beyond_head", recovered.beyond_head);
+}
 
-impl Serialize for Stamp {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let (seconds, nanos) = self.0;
-        let nanos = i32::try_from(nanos).unwrap_or(0);
-        // Beyond the year 9999 there is no RFC 3339; a clock that is so wrong shows as 1970.
-        let time = jiff::Timestamp::new(seconds, nanos).unwrap_or_default();
-        to.collect_str(&format_args!("{time:.6}"))
-    }
+fn write_missing(line: &mut Fields<'_>, missing: &TailMissing) {
+    line.some(missing.counted, |line, records| line.number("counted", records));
+    line.some(missing.found, |line, records| line.number("found", records));
+    line.word("why", missing.why);
+}
+
+fn write_unrecorded(line: &mut Fields<'_>, lost: &Unrecorded) {
+    line.number("decisions", lost.decisions);
+    line.number("outcomes", lost.outcomes);
+    line.number("actions", lost.actions);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::audit::fixture;
+    use crate::model::RequestId;
 
     fn line(body: &Body<'_>) -> String {
         let (clock, _) = Clock::manual(1_744_080_369);
@@ -314,7 +247,7 @@ mod tests {
         let who = fixture::principal("/usr/bin/curl");
         let decision = Decision { request: RequestId(255), principal: &who, judged: Judged::Permit(&permit) };
         assert_eq!(
-            line(&Body::from(&decision)),
+            line(&Body::Decision(&decision)),
             concat!(
                 r#"{"seq":0,"time":"2025-04-08T02:46:09.000000Z","record":"decision","request":"00000000000000ff","#,
                 r#""verdict":"permit","key":"dashscope/main","rule":"mine","kind":"virtual","ttl":60,"uses":100,"#,
@@ -337,10 +270,10 @@ mod tests {
         let denial = crate::policy::Denial::Detached { rule: long.clone() };
         let decision =
             Decision { request: RequestId(1), principal: &who, judged: Judged::Denied { key: &key, denial: &denial } };
-        assert!(line(&Body::from(&decision)).len() <= LINE_MAX);
+        assert!(line(&Body::Decision(&decision)).len() <= LINE_MAX);
         let peer = crate::model::Selector { fact: crate::model::Fact::Exe, value: long };
         let action = Action::Revoked { which: Which::Peer(&peer), leases: u64::MAX };
-        assert!(line(&Body::action(Some(&who), action)).len() <= LINE_MAX);
+        assert!(line(&Body::Action(Some(&who), action)).len() <= LINE_MAX);
     }
 
     #[test]
@@ -351,7 +284,7 @@ mod tests {
         who.exe = Some(std::path::PathBuf::from(std::ffi::OsStr::from_bytes(path)));
         let key = "a".parse().unwrap();
         let judged = Judged::Denied { key: &key, denial: &crate::policy::Denial::NoRule };
-        let text = line(&Body::from(&Decision { request: RequestId(1), principal: &who, judged }));
+        let text = line(&Body::Decision(&Decision { request: RequestId(1), principal: &who, judged }));
         assert_eq!(text.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["peer"]["exe"], String::from_utf8_lossy(path).as_ref());

@@ -2,6 +2,7 @@
 //! It must never hold a secret, lose a decision that was let pass, or hide that a part of it is gone.
 
 mod chain;
+mod fields;
 mod follow;
 mod head;
 mod line;
@@ -180,7 +181,7 @@ impl Audit {
     /// [`AuditError::Write`]: the request must be refused. The record keeps its place and is written once that can be.
     pub fn decide(&self, decision: &Decision<'_>) -> Result<(), AuditError> {
         let mut shared = self.lock();
-        shared.log.stage(Class::Decision, &decision.into())?;
+        shared.log.stage(Class::Decision, &Body::Decision(decision))?;
         shared.log.settle()
     }
 
@@ -191,7 +192,7 @@ impl Audit {
     /// As [`Audit::decide`].
     pub fn stage(&self, decision: &Decision<'_>) -> Result<Staged, AuditError> {
         let mut shared = self.lock();
-        shared.log.stage(Class::Decision, &decision.into())?;
+        shared.log.stage(Class::Decision, &Body::Decision(decision))?;
         Ok(Staged(shared.log.at.seq))
     }
 
@@ -207,7 +208,7 @@ impl Audit {
     /// Records an outcome in memory; it is written with the next decision or by [`Audit::flush`].
     pub fn outcome(&self, outcome: &Outcome) {
         // A failure is counted, and told by an `unrecorded` record: the answer is already given.
-        let _ = self.lock().log.stage(Class::Outcome, &outcome.into());
+        let _ = self.lock().log.stage(Class::Outcome, &Body::Outcome(outcome));
     }
 
     /// Records what was done to the broker, and by whom, where that was somebody on a socket.
@@ -216,7 +217,7 @@ impl Audit {
     /// As [`Audit::decide`].
     pub fn action(&self, by: Option<&Principal>, action: Action<'_>) -> Result<(), AuditError> {
         let mut shared = self.lock();
-        shared.log.stage(Class::Action, &Body::action(by, action))?;
+        shared.log.stage(Class::Action, &Body::Action(by, action))?;
         shared.log.settle()
     }
 

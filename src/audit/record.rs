@@ -127,6 +127,28 @@ pub enum Action<'a> {
     },
 }
 
+impl Action<'_> {
+    /// What its record is called.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Started { .. } => "started",
+            Action::Stopped => "stopped",
+            Action::KeyAdded(_) => "key_added",
+            Action::KeyRotated(_) => "key_rotated",
+            Action::KeyRemoved(_) => "key_removed",
+            Action::KeyQuarantined(_) => "key_quarantined",
+            Action::KeyRestored(_) => "key_restored",
+            Action::Locked => "locked",
+            Action::Unlocked => "unlocked",
+            Action::UnlockFailed => "unlock_failed",
+            Action::Reloaded => "reloaded",
+            Action::ReloadRefused => "reload_refused",
+            Action::Revoked { .. } => "revoked",
+            Action::PeerRefused { .. } => "peer_refused",
+        }
+    }
+}
+
 /// A key before or after a change; told apart by fingerprint, never by its bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyChange<'a> {

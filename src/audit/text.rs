@@ -1,7 +1,6 @@
 //! Text from outside made fit for a line: bounded, and without letters that some reader takes for a line's end.
 //! It must never let one value grow a line beyond its bound, however the value was chosen.
 
-use serde::{Serialize, Serializer};
 use std::path::Path;
 
 /// The most bytes that one value takes in a line, after JSON's escapes.
@@ -27,23 +26,15 @@ impl<'a> From<&'a Path> for Text<'a> {
     }
 }
 
-impl Serialize for Text<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self.plain() {
-            Some(text) => to.serialize_str(text),
-            None => to.serialize_str(&self.made_fit()),
-        }
-    }
-}
-
 impl<'a> Text<'a> {
     /// The text itself when nothing need be done to it, which is nearly always.
-    fn plain(self) -> Option<&'a str> {
+    pub(super) fn plain(self) -> Option<&'a str> {
         let fit = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
         (self.0.len() <= VALUE_MAX && self.0.iter().all(fit)).then(|| str::from_utf8(self.0).ok())?
     }
 
-    fn made_fit(self) -> String {
+    /// The text cut and tamed; JSON's own escapes are still to come.
+    pub(super) fn made_fit(self) -> String {
         let mut out = String::with_capacity(VALUE_MAX);
         let mut room = VALUE_MAX - CUT.len_utf8();
         for letter in letters(self.0) {
@@ -92,7 +83,8 @@ mod tests {
     use super::*;
 
     fn json(bytes: &[u8]) -> String {
-        serde_json::to_string(&Text(bytes)).unwrap()
+        let text = Text(bytes);
+        serde_json::to_string(&text.plain().map_or_else(|| text.made_fit(), str::to_owned)).unwrap()
     }
 
     #[test]
