@@ -104,8 +104,8 @@ mod tests {
         let here = 0_u8;
         let end = std::hint::black_box(std::ptr::from_ref(&here)) as u64;
         let mut below = vec![0; WINDOW];
-        let memory = std::fs::File::open("/proc/self/mem").unwrap();
-        memory.read_exact_at(&mut below, end - WINDOW as u64).unwrap();
+        let memory = std::fs::File::open("/proc/self/mem").expect("/proc is mounted");
+        memory.read_exact_at(&mut below, end - WINDOW as u64).expect("our own stack can be read");
         below.windows(MARK.len()).any(|part| part == MARK)
     }
 
@@ -142,7 +142,7 @@ mod tests {
         // glibc keeps the stack of a dead thread for the next one, and 16 KiB of what was on it.
         let end = end.unwrap().join().unwrap();
         let mut below = vec![0; 12 * 1024];
-        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let memory = std::fs::File::open("/proc/self/mem").expect("/proc is mounted");
         memory.read_exact_at(&mut below, end - 12 * 1024).unwrap();
         assert!(!below.windows(MARK.len()).any(|part| part == MARK));
     }

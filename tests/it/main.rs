@@ -1,5 +1,12 @@
 //! One binary for all tests that look at the program from outside.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test may panic, and may look at its environment")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    dead_code,
+    unreachable_pub,
+    reason = "a test may panic, talk, and look at its environment; not every build uses all of the harness"
+)]
 
 mod examples;
 mod harness;
