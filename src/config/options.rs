@@ -46,6 +46,8 @@ pub struct Limits {
     pub leases: u32,
     /// Live leases of one user.
     pub leases_per_uid: u32,
+    /// Bytes of a program's file that is hashed for a rule; a larger one has no hash.
+    pub exe_bytes: usize,
     /// Bytes of a request's body.
     pub request_bytes: usize,
     /// Bytes of a request's head.
@@ -67,6 +69,7 @@ impl Default for Limits {
             connections_per_uid: 128,
             leases: 100_000,
             leases_per_uid: 10_000,
+            exe_bytes: 256 << 20,
             request_bytes: 64 << 10,
             header_bytes: 16 << 10,
             header_time: Duration::from_secs(5),
@@ -92,6 +95,8 @@ pub struct Upstream {
     pub body_bytes: usize,
     /// How long a connection is kept ready unused.
     pub warm_idle: Duration,
+    /// How far the provider's clock may be behind ours before a token counts as over when it comes.
+    pub clock_tolerance: Duration,
     /// Mints in flight for one key.
     pub mints_per_key: u32,
 }
@@ -105,6 +110,7 @@ impl Default for Upstream {
             total_time: Duration::from_secs(15),
             body_bytes: 64 << 10,
             warm_idle: Duration::from_secs(30),
+            clock_tolerance: Duration::from_secs(2),
             mints_per_key: 16,
         }
     }

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, Paths, Unlock, environment},
     endpoint::EndpointOptions,
-    issuer::{Issuer, IssuerOptions},
+    issuer::{Issuer, IssuerOptions, IssuerParts},
     ledger::{Ledger, LedgerOptions},
     policy::Rules,
     recipe::Recipe,
@@ -23,9 +23,6 @@ pub(super) struct House {
     pub(super) ledger: Ledger,
 }
 
-/// The largest program that is hashed for an `exe_sha256` rule, in bytes.
-const LARGEST_EXE: u64 = 256 << 20;
-
 /// Builds the house. The audit is opened first: its lock keeps a second daemon from the vault.
 pub(super) async fn build(
     options: &DaemonOptions,
@@ -38,14 +35,21 @@ pub(super) async fn build(
     let unlock = unlock_source(&config.vault.unlock);
     let vault = Arc::new(vault(paths, clock, &unlock).await?);
     let upstream = Upstream::new(upstream_options(config))?;
-    let issuer = Issuer::new(vault.clone(), upstream, recipes(config)?, clock.clone(), issuer_options(config));
+    let parts = IssuerParts {
+        vault: vault.clone(),
+        upstream,
+        recipes: recipes(config)?,
+        audit: audit.clone(),
+        clock: clock.clone(),
+    };
+    let issuer = Issuer::new(parts, issuer_options(config));
     let limits = &config.limits;
     let ledger = Ledger::new(
         LedgerOptions { leases: limits.leases as usize, leases_per_uid: limits.leases_per_uid as usize },
         clock.clone(),
     );
     let parts = Parts {
-        attestor: Attestor::new(LARGEST_EXE),
+        attestor: Attestor::new(limits.exe_bytes as u64),
         vault,
         issuer,
         ledger: ledger.clone(),
@@ -121,7 +125,7 @@ fn upstream_options(config: &Config) -> UpstreamOptions {
 fn issuer_options(config: &Config) -> IssuerOptions {
     IssuerOptions {
         loopback: config.upstream.loopback,
-        clock_tolerance: std::time::Duration::from_secs(2),
+        clock_tolerance: config.upstream.clock_tolerance,
         mints_per_key: config.upstream.mints_per_key as usize,
     }
 }

@@ -10,6 +10,7 @@ mod virtual_key;
 pub use virtual_key::{Shape, shape};
 
 use crate::{
+    audit::Audit,
     clock::{Boottime, Clock},
     model::{Kind, Ttl},
     policy::Permit,
@@ -31,6 +32,20 @@ pub struct IssuerOptions {
     pub clock_tolerance: Duration,
     /// Mints of one key that may be under way at once.
     pub mints_per_key: usize,
+}
+
+/// What the issuer is built of.
+pub struct IssuerParts {
+    /// Long-lived keys.
+    pub vault: Arc<Vault>,
+    /// The one client.
+    pub upstream: Upstream,
+    /// What is known of providers, by name.
+    pub recipes: BTreeMap<String, Recipe>,
+    /// Where a quarantine is put on record.
+    pub audit: Audit,
+    /// Time.
+    pub clock: Clock,
 }
 
 /// A token with its bounds.
@@ -94,10 +109,7 @@ pub enum MintError {
 pub struct Issuer(Arc<Inner>);
 
 struct Inner {
-    vault: Arc<Vault>,
-    upstream: Upstream,
-    recipes: BTreeMap<String, Recipe>,
-    clock: Clock,
+    parts: IssuerParts,
     options: IssuerOptions,
     flights: Flights,
     holds: Holds,
@@ -105,15 +117,9 @@ struct Inner {
 
 impl Issuer {
     /// An issuer over a vault and a client.
-    pub fn new(
-        vault: Arc<Vault>,
-        upstream: Upstream,
-        recipes: BTreeMap<String, Recipe>,
-        clock: Clock,
-        options: IssuerOptions,
-    ) -> Self {
+    pub fn new(parts: IssuerParts, options: IssuerOptions) -> Self {
         let holds = Holds::new(options.mints_per_key);
-        Self(Arc::new(Inner { vault, upstream, recipes, clock, options, flights: Flights::default(), holds }))
+        Self(Arc::new(Inner { parts, options, flights: Flights::default(), holds }))
     }
 
     /// Spends a permit.
@@ -126,7 +132,7 @@ impl Issuer {
 
     /// The recipe of a provider.
     pub fn recipe(&self, provider: &str) -> Result<&Recipe, MintError> {
-        self.0.recipes.get(provider).ok_or_else(|| MintError::Provider(provider.to_owned()))
+        self.0.parts.recipes.get(provider).ok_or_else(|| MintError::Provider(provider.to_owned()))
     }
 
     /// Whether stand-ins on loopback are allowed, for the check of a new key's place.
@@ -144,11 +150,11 @@ impl Issuer {
     pub fn forget(&self) {
         self.0.flights.forget();
         self.0.holds.forget();
-        self.0.upstream.cool();
+        self.0.parts.upstream.cool();
     }
 
     fn mint_virtual(&self, permit: &Permit) -> Result<Minted, MintError> {
-        let listed = self.0.vault.meta(permit.key())?;
+        let listed = self.0.parts.vault.meta(permit.key())?;
         if listed.quarantine.is_some() {
             return Err(LendError::Quarantined(permit.key().clone()).into());
         }
@@ -157,7 +163,7 @@ impl Issuer {
             token,
             digest: Some(digest),
             deadline: permit.judged().plus(permit.ttl().duration()),
-            expires_at: self.0.clock.wall() + u64::from(permit.ttl().seconds()),
+            expires_at: self.0.parts.clock.wall() + u64::from(permit.ttl().seconds()),
             provider: listed.meta.provider,
             base_urls: Vec::new(),
         })

@@ -2,12 +2,13 @@
 //! The answer's text is read once and dropped; what is kept of a failure is its class.
 
 use super::{
-    Issuer, MintError, Minted, bound,
+    Issuer, IssuerParts, MintError, Minted, bound,
     flight::{Boarding, Landed, Outcome, Place},
     loan::Loan,
 };
 use crate::{
-    model::{Fingerprint, KeyMeta},
+    audit::{Action, KeyChange},
+    model::{Fingerprint, KeyMeta, KeyName},
     policy::Permit,
     recipe::{Class, Endpoint, Recipe, Rejected},
     secret::Secret,
@@ -21,7 +22,7 @@ impl Issuer {
     pub(super) async fn mint_upstream(&self, permit: Permit) -> Result<Minted, MintError> {
         let place = Place::of(&permit);
         let needed = permit.min_remaining();
-        let landed = match self.0.flights.board(&place, &permit, self.0.clock.boot()) {
+        let landed = match self.0.flights.board(&place, &permit, self.0.parts.clock.boot()) {
             Boarding::Kept(landed) => landed,
             Boarding::Wait(seat) => wait(seat).await?,
             Boarding::Fly(tell, seat) => {
@@ -36,7 +37,7 @@ impl Issuer {
                 wait(seat).await?
             }
         };
-        let left = landed.deadline.since(self.0.clock.boot()).as_secs();
+        let left = landed.deadline.since(self.0.parts.clock.boot()).as_secs();
         if left + 1 < u64::from(needed).max(1) {
             return Err(MintError::TooShort { left, needed });
         }
@@ -52,12 +53,12 @@ impl Issuer {
 
     /// One mint. A key that was swapped while its old self was refused is tried once more.
     async fn fly(&self, permit: &Arc<Permit>) -> Result<Landed, MintError> {
-        let _turn = self.0.holds.turn(permit.key(), self.0.clock.boot()).await?;
-        self.0.holds.check(permit.key(), self.0.clock.boot())?;
-        let key = self.0.vault.meta(permit.key())?.meta;
+        let _turn = self.0.holds.turn(permit.key(), self.0.parts.clock.boot()).await?;
+        self.0.holds.check(permit.key(), self.0.parts.clock.boot())?;
+        let key = self.0.parts.vault.meta(permit.key())?.meta;
         match self.attempt(permit, &key).await {
             Err(MintError::Key(_)) if self.swapped(&key) => {
-                let key = self.0.vault.meta(permit.key())?.meta;
+                let key = self.0.parts.vault.meta(permit.key())?.meta;
                 self.attempt(permit, &key).await
             }
             outcome => outcome,
@@ -67,7 +68,7 @@ impl Issuer {
     async fn attempt(&self, permit: &Arc<Permit>, key: &KeyMeta) -> Result<Landed, MintError> {
         let recipe = self.recipe(&key.provider)?;
         let endpoint = recipe.endpoint(&key.place, self.0.options.loopback)?;
-        let began = (self.0.clock.boot(), self.0.clock.wall());
+        let began = (self.0.parts.clock.boot(), self.0.parts.clock.wall());
         let answer = self.call(permit, recipe, &endpoint).await?;
         let minted = recipe
             .read(answer.status, &answer.body)
@@ -76,7 +77,7 @@ impl Issuer {
         self.0.holds.served(permit.key());
         let ttl = recipe.clamp(permit.ttl()).min(permit.ttl());
         let (deadline, expires_at) = bound(ttl, minted.expires_at, began, self.0.options.clock_tolerance)?;
-        let _ = self.0.vault.note_use(permit.key(), began.1);
+        let _ = self.0.parts.vault.note_use(permit.key(), began.1);
         Ok(Landed {
             token: minted.token,
             deadline,
@@ -92,16 +93,16 @@ impl Issuer {
         let call = recipe.mint(endpoint, permit.ttl());
         let mut again = true;
         loop {
-            let length = self.0.vault.lend_length(permit)?;
-            let loan = Loan { vault: self.0.vault.clone(), permit: permit.clone() };
-            match self.0.upstream.call(&call, length, Box::new(loan)).await {
+            let length = self.0.parts.vault.lend_length(permit)?;
+            let loan = Loan { vault: self.0.parts.vault.clone(), permit: permit.clone() };
+            match self.0.parts.upstream.call(&call, length, Box::new(loan)).await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) if again && fault.surely_unanswered() => {
                     info!(key = %permit.key(), %fault, "asking the provider once more");
                     again = false;
                 }
                 Err(CallError::KeyChanged) => {
-                    return Err(self.0.vault.lend_length(permit).err().map_or(
+                    return Err(self.0.parts.vault.lend_length(permit).err().map_or(
                         MintError::Call("the key changed twice while it was being sent".into()),
                         MintError::Key,
                     ));
@@ -113,7 +114,7 @@ impl Issuer {
 
     /// What a provider's no means for the key, and for who asks next.
     fn rejected(&self, permit: &Permit, used: &Fingerprint, rejected: &Rejected) -> MintError {
-        let (key, now) = (permit.key(), self.0.clock.boot());
+        let (key, now) = (permit.key(), self.0.parts.clock.boot());
         warn!(%key, class = ?rejected.class, status = rejected.status, "{rejected}");
         match rejected.class {
             Class::Throttled => self.0.holds.throttled(key, now),
@@ -123,7 +124,7 @@ impl Issuer {
                 why
             }
             Class::BadSecret => {
-                let _ = self.0.vault.quarantine(key, used, &rejected.to_string());
+                self.quarantine(key, used, rejected);
                 MintError::Key(crate::vault::LendError::Quarantined(key.clone()))
             }
             Class::Denied | Class::BadRequest | Class::Transient | Class::Broken => {
@@ -132,9 +133,21 @@ impl Issuer {
         }
     }
 
+    /// Stops using a key that its provider refused, and says so where operators look.
+    fn quarantine(&self, key: &KeyName, used: &Fingerprint, rejected: &Rejected) {
+        let IssuerParts { vault, audit, .. } = &self.0.parts;
+        if vault.quarantine(key, used, &rejected.to_string()).is_err() {
+            return;
+        }
+        warn!(%key, "the key is quarantined until it is tested or rotated");
+        let generation = vault.generation().unwrap_or_default();
+        // A record that cannot be written must not keep a bad key in use.
+        let _ = audit.action(None, Action::KeyQuarantined(KeyChange { key, fingerprint: used, generation }));
+    }
+
     /// Whether the key of this name is another one by now, and good for all we know.
     fn swapped(&self, old: &KeyMeta) -> bool {
-        let now = self.0.vault.meta(&old.name);
+        let now = self.0.parts.vault.meta(&old.name);
         now.is_ok_and(|now| now.quarantine.is_none() && now.meta.fingerprint != old.fingerprint)
     }
 }
