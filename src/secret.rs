@@ -147,3 +147,58 @@ impl serde::de::Visitor<'_> for Text {
         Ok(Secret::from_vec(text.into_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORD: &[u8] = b"sk-not-a-real-key";
+
+    fn both() -> [Secret; 2] {
+        [Secret::copied(WORD), Secret::keep(WORD).unwrap()]
+    }
+
+    #[test]
+    fn what_goes_in_is_lent() {
+        for secret in both() {
+            assert_eq!(secret.expose(<[u8]>::to_vec), WORD);
+            assert_eq!(secret.len(), WORD.len());
+        }
+    }
+
+    #[test]
+    fn a_wiped_secret_is_empty_for_every_holder() {
+        for secret in both() {
+            secret.wipe();
+            assert!(secret.is_empty());
+            assert!(secret.expose(<[u8]>::is_empty));
+        }
+    }
+
+    #[test]
+    fn equal_bytes_are_the_same_wherever_they_lie() {
+        let ([heap, page], other) = (both(), Secret::copied(b"sk-not-a-real-kez"));
+        assert!(heap.same_as(&page) && page.same_as(&heap) && heap.same_as(&heap));
+        assert!(!heap.same_as(&other) && !other.same_as(&page) && !heap.same_as(&Secret::copied(b"sk")));
+    }
+
+    #[test]
+    fn a_secret_out_of_a_buffer_is_whole() {
+        assert!(Secret::from_vec(WORD.to_vec()).same_as(&Secret::copied(WORD)));
+        assert!(Secret::from(Zeroizing::new(WORD.to_vec())).same_as(&Secret::copied(WORD)));
+    }
+
+    #[test]
+    fn json_gives_a_secret_with_and_without_escapes() {
+        for text in [r#""sk-not-a-real-key""#, r#""sk\u002dnot-a-real-key""#] {
+            let secret: Secret = serde_json::from_str(text).unwrap();
+            assert!(secret.same_as(&Secret::copied(WORD)));
+        }
+    }
+
+    #[test]
+    fn a_wrong_type_is_told_without_its_kind_of_value_being_taken() {
+        let error = serde_json::from_str::<Secret>("[1]").err().unwrap().to_string();
+        assert!(error.contains("a string with a secret"), "{error}");
+    }
+}

@@ -14,6 +14,8 @@ pub mod process;
 pub mod procfs;
 pub mod readable;
 mod registers;
+#[cfg(test)]
+pub(crate) mod scratch;
 pub mod scrub;
 mod shield;
 pub mod socket;
