@@ -124,9 +124,10 @@ impl From<Zeroizing<Vec<u8>>> for Secret {
 }
 
 impl<'de> serde::Deserialize<'de> for Secret {
-    /// From a string. The format's own scratch space is its own affair: parse from a slice, so that nothing is copied.
+    /// From a string. Parse from a slice: a reader's buffers keep copies.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text)
+        // The format's own words may quote what it found, such as a key written without quotation marks.
+        deserializer.deserialize_str(Text).map_err(|_| serde::de::Error::custom("a secret must be a string"))
     }
 }
 
@@ -197,8 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_is_told_without_its_kind_of_value_being_taken() {
-        let error = serde_json::from_str::<Secret>("[1]").err().unwrap().to_string();
-        assert!(error.contains("a string with a secret"), "{error}");
+    fn an_error_never_quotes_what_should_have_been_a_secret() {
+        for text in ["31337", "-31337.5", "[31337]", r#""31337\q""#, r#""31337"#] {
+            let told = serde_json::from_str::<Secret>(text).err().unwrap().to_string();
+            assert!(told.contains("a secret must be a string") && !told.contains("31337"), "{told}");
+        }
     }
 }

@@ -79,7 +79,8 @@ fn stack<const N: usize>() {
     unsafe { super::alloc::wipe(below.as_mut_ptr().cast(), N) }
 }
 
-#[cfg(all(test, not(feature = "leaky-tasks")))]
+#[cfg(not(feature = "leaky-tasks"))]
+#[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt;
 
