@@ -4,6 +4,8 @@
 pub mod activation;
 pub mod alloc;
 pub mod confine;
+#[cfg(test)]
+mod depth;
 pub mod dir;
 pub mod file;
 mod map;
