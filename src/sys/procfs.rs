@@ -345,17 +345,16 @@ mod tests {
         // In a namespace of its own anybody may put any file at any path.
         let script = "mount --bind /bin/sleep /bin/true && exec /bin/true 30";
         let mut unshare = Command::new("unshare");
-        let (child, dir) = started(unshare.args(["-Urm", "sh", "-c", script]).stderr(std::process::Stdio::null()));
-        let exe = (0..200).find_map(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-            dir.exe().ok().filter(|exe| matches!(exe, Exe::Elsewhere(_)))
-        });
-        match exe {
-            Some(Exe::Elsewhere(path)) => assert!(path.ends_with("true"), "{path:?}"),
-            _ => println!("not tested: this machine gives no mount namespace"),
+        unshare.args(["-Urm", "sh", "-c", script]).stderr(std::process::Stdio::null());
+        let (mut child, dir) = started(&mut unshare);
+        while child.try_wait().unwrap().is_none() && dir.comm().is_ok_and(|name| name != "true") {
+            std::thread::yield_now();
         }
-        let mut child = child;
+        match dir.exe() {
+            Ok(exe) => assert!(matches!(&exe, Exe::Elsewhere(path) if path.ends_with("true")), "{exe:?}"),
+            Err(_) => println!("not tested: this machine gives no mount namespace"),
+        }
         let _ = child.kill();
-        let _ = child.wait();
+        child.wait().unwrap();
     }
 }
