@@ -281,7 +281,13 @@ mod tests {
     }
 
     fn started(command: &mut Command) -> (Child, ProcDir) {
-        let child = command.spawn().unwrap();
+        // Other tests fork: until their children exec they may hold a program we just wrote open for writing.
+        let child = loop {
+            match command.spawn() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                other => break other.unwrap(),
+            }
+        };
         let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();
         (child, dir)
     }
