@@ -124,9 +124,10 @@ impl From<Zeroizing<Vec<u8>>> for Secret {
 }
 
 impl<'de> serde::Deserialize<'de> for Secret {
-    /// From a string. The format's own scratch space is its own affair: parse from a slice, so that nothing is copied.
+    /// From a string. Parse from a slice: a reader's buffers keep copies.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text)
+        // The format's own words may quote what it found, such as a key written without quotation marks.
+        deserializer.deserialize_str(Text).map_err(|_| serde::de::Error::custom("a secret must be a string"))
     }
 }
 
@@ -145,5 +146,62 @@ impl serde::de::Visitor<'_> for Text {
 
     fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Secret, E> {
         Ok(Secret::from_vec(text.into_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORD: &[u8] = b"sk-not-a-real-key";
+
+    fn both() -> [Secret; 2] {
+        [Secret::copied(WORD), Secret::keep(WORD).unwrap()]
+    }
+
+    #[test]
+    fn what_goes_in_is_lent() {
+        for secret in both() {
+            assert_eq!(secret.expose(<[u8]>::to_vec), WORD);
+            assert_eq!(secret.len(), WORD.len());
+        }
+    }
+
+    #[test]
+    fn a_wiped_secret_is_empty_for_every_holder() {
+        for secret in both() {
+            secret.wipe();
+            assert!(secret.is_empty());
+            assert!(secret.expose(<[u8]>::is_empty));
+        }
+    }
+
+    #[test]
+    fn equal_bytes_are_the_same_wherever_they_lie() {
+        let ([heap, page], other) = (both(), Secret::copied(b"sk-not-a-real-kez"));
+        assert!(heap.same_as(&page) && page.same_as(&heap) && heap.same_as(&heap));
+        assert!(!heap.same_as(&other) && !other.same_as(&page) && !heap.same_as(&Secret::copied(b"sk")));
+    }
+
+    #[test]
+    fn a_secret_out_of_a_buffer_is_whole() {
+        assert!(Secret::from_vec(WORD.to_vec()).same_as(&Secret::copied(WORD)));
+        assert!(Secret::from(Zeroizing::new(WORD.to_vec())).same_as(&Secret::copied(WORD)));
+    }
+
+    #[test]
+    fn json_gives_a_secret_with_and_without_escapes() {
+        for text in [r#""sk-not-a-real-key""#, r#""sk\u002dnot-a-real-key""#] {
+            let secret: Secret = serde_json::from_str(text).unwrap();
+            assert!(secret.same_as(&Secret::copied(WORD)));
+        }
+    }
+
+    #[test]
+    fn an_error_never_quotes_what_should_have_been_a_secret() {
+        for text in ["31337", "-31337.5", "[31337]", r#""31337\q""#, r#""31337"#] {
+            let told = serde_json::from_str::<Secret>(text).err().unwrap().to_string();
+            assert!(told.contains("a secret must be a string") && !told.contains("31337"), "{told}");
+        }
     }
 }

@@ -43,3 +43,39 @@ pub(super) unsafe fn wipe(block: *mut u8, size: usize) {
         std::arch::asm!("/* {0} */", in(reg) block, options(nostack, preserves_flags));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_freed_block_holds_nothing_of_its_owner() {
+        let layout = Layout::from_size_align(4096, 16).unwrap();
+        // SAFETY: a block of 4096 bytes, wiped as `dealloc` does and looked at before it goes back.
+        unsafe {
+            let block = WipingAllocator.alloc(layout);
+            block.write_bytes(0xA5, 4096);
+            wipe(block, 4096);
+            assert!(std::slice::from_raw_parts(block, 4096).iter().all(|byte| *byte == 0));
+            WipingAllocator.dealloc(block, layout);
+        }
+    }
+
+    #[cfg(not(feature = "leaky-allocator"))]
+    #[test]
+    fn a_vector_that_grew_left_no_copy_behind() {
+        use std::os::unix::fs::FileExt;
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        // Above glibc's threshold the old block would be unmapped: stay below.
+        let mut grows = vec![0xA5_u8; 2048];
+        let old = grows.as_ptr() as u64;
+        grows.extend_from_slice(&[0xA5; 8192]);
+        if grows.as_ptr() as u64 == old {
+            return;
+        }
+        let mut left = [0; 2048];
+        memory.read_exact_at(&mut left, old).unwrap();
+        // The allocator's own links take the first bytes of a free block.
+        assert!(!left.windows(64).any(|part| part == [0xA5; 64]));
+    }
+}

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
-use super::procfs::ProcDir;
+use super::procfs::{ProcDir, ProcError};
 
 /// Who may read this process's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub fn harden(dumpable: Dumpable) -> Result<(), ConfineError> {
 
 /// Whether a debugger is attached. True when the kernel does not say.
 pub fn traced() -> bool {
-    ProcDir::own().and_then(|own| own.tracer()).map_or(true, |tracer| tracer != 0)
+    traced_at(ProcDir::own())
 }
 
 /// Raises the soft limit on open files to the hard one and tells it.
@@ -53,6 +53,75 @@ pub fn raise_fd_limit() -> Result<u64, ConfineError> {
     Ok(hard)
 }
 
+fn traced_at(process: Result<ProcDir, ProcError>) -> bool {
+    process.and_then(|process| process.tracer()).map_or(true, |tracer| tracer != 0)
+}
+
 fn step<T>(step: &'static str, result: nix::Result<T>) -> Result<T, ConfineError> {
     result.map_err(|errno| ConfineError { step, errno })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Runs one of the ignored tests below in a process of its own, since what it does can't be undone.
+    fn alone(name: &str) -> String {
+        let test = format!("sys::confine::tests::{name}");
+        let run =
+            Command::new(std::env::current_exe().unwrap()).args(["--exact", &test, "--ignored"]).output().unwrap();
+        let told = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert!(run.status.success() && told.contains("1 passed"), "{told}");
+        told
+    }
+
+    #[test]
+    fn a_hardened_process_dumps_nothing_and_gains_nothing() {
+        alone("hardened");
+    }
+
+    #[test]
+    fn the_demos_daemon_stays_readable_for_its_parent_and_is_hardened_otherwise() {
+        alone("hardened_but_readable");
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_debugger_is_noticed() {
+        assert!(!traced());
+        let mut child = Command::new("sleep").arg("30").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        // SAFETY: PTRACE_SEIZE takes no pointers.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) }, 0);
+        assert!(traced_at(ProcDir::open(pid)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(traced_at(ProcDir::open(pid)), "who can't be asked counts as traced");
+    }
+
+    #[test]
+    #[ignore = "hardens the process it runs in; a test above runs it alone"]
+    fn hardened() {
+        harden(Dumpable::Never).unwrap();
+        assert!(!nix::sys::prctl::get_dumpable().unwrap());
+        check_the_rest();
+    }
+
+    #[test]
+    #[ignore = "hardens the process it runs in; a test above runs it alone"]
+    fn hardened_but_readable() {
+        harden(Dumpable::ForTheParentsScan).unwrap();
+        assert!(nix::sys::prctl::get_dumpable().unwrap());
+        check_the_rest();
+    }
+
+    fn check_the_rest() {
+        assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
+        assert!(nix::sys::prctl::get_no_new_privs().unwrap());
+        assert_eq!(umask(Mode::empty()).bits(), 0o077);
+        let limit = raise_fd_limit().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (limit, limit));
+    }
 }

@@ -73,3 +73,51 @@ fn check(path: &Path, found: &nix::sys::stat::FileStat) -> Result<(), DirError> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    use super::*;
+    use crate::sys::scratch::Scratch;
+
+    fn mode_of(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_with_the_mode_asked_for() {
+        let scratch = Scratch::new();
+        for mode in [0o700, 0o755] {
+            let path = scratch.join(&format!("{mode:o}"));
+            own(&path, mode).unwrap();
+            assert_eq!(mode_of(&path), mode);
+        }
+        assert!(matches!(own(&scratch.join("no/such"), 0o700), Err(DirError::Kernel { errno: Errno::ENOENT, .. })));
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused_unless_sticky() {
+        let scratch = Scratch::new();
+        let set = |mode| std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        for mode in [0o777, 0o770, 0o702] {
+            set(mode);
+            let refusal = own(scratch.path(), 0o700).unwrap_err();
+            assert!(refusal.to_string().contains("chmod go-w"), "{refusal}");
+        }
+        set(0o1777);
+        own(scratch.path(), 0o700).unwrap();
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_refused() {
+        let scratch = Scratch::new();
+        let foreign = if Uid::effective().is_root() {
+            chown(scratch.path(), Some(12345), None).unwrap();
+            scratch.path()
+        } else {
+            Path::new("/etc")
+        };
+        assert!(matches!(own(foreign, 0o700), Err(DirError::Foreign { .. })));
+    }
+}

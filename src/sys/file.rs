@@ -217,3 +217,111 @@ fn write_new(dir: BorrowedFd<'_>, name: &std::ffi::OsStr, mode: u32, bytes: &[u8
     file.write_all(bytes).map_err(io)?;
     file.sync_all().map_err(io)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+    use crate::sys::scratch::Scratch;
+
+    fn file(scratch: &Scratch, mode: u32) -> PathBuf {
+        let path = scratch.join("file");
+        std::fs::write(&path, b"word").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_refused_with_the_command_that_mends_it() {
+        let scratch = Scratch::new();
+        assert_eq!(*read_private(&file(&scratch, 0o600), 4).unwrap(), b"word");
+        for mode in [0o640, 0o604, 0o610, 0o601, 0o620] {
+            let path = file(&scratch, mode);
+            let refusal = read_private(&path, 4).unwrap_err().to_string();
+            assert!(refusal.ends_with(&format!("chmod 600 {}", path.display())), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_config_may_be_read_by_others_and_written_by_us_alone() {
+        let scratch = Scratch::new();
+        assert_eq!(read_config(&file(&scratch, 0o644), 4).unwrap(), b"word");
+        for mode in [0o664, 0o646] {
+            assert!(matches!(read_config(&file(&scratch, mode), 4), Err(FileError::Open { .. })));
+        }
+    }
+
+    #[test]
+    fn a_file_over_its_bound_is_refused_not_cut() {
+        let scratch = Scratch::new();
+        assert!(matches!(read_private(&file(&scratch, 0o600), 3), Err(FileError::TooLarge { max: 3, .. })));
+    }
+
+    #[test]
+    fn links_fifos_and_devices_are_not_files() {
+        let scratch = Scratch::new();
+        let (link, fifo) = (scratch.join("link"), scratch.join("fifo"));
+        symlink(file(&scratch, 0o600), &link).unwrap();
+        nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        for path in [&*link, &*fifo, scratch.path(), Path::new("/dev/null")] {
+            assert!(matches!(read_private(path, 9), Err(FileError::NotRegular { .. })), "{path:?}");
+            assert!(matches!(append_only(path, 0o600), Err(FileError::NotRegular { .. })), "{path:?}");
+        }
+        assert!(matches!(read_private(&scratch.join("none"), 9), Err(FileError::Missing { .. })));
+    }
+
+    #[test]
+    fn a_stranger_can_not_hand_us_a_key_file() {
+        if !Uid::effective().is_root() {
+            println!("not tested: needs root");
+            return;
+        }
+        let scratch = Scratch::new();
+        let path = file(&scratch, 0o600);
+        chown(&path, Some(12345), None).unwrap();
+        assert!(matches!(read_private(&path, 4), Err(FileError::Foreign { owner: 12345, .. })));
+    }
+
+    #[test]
+    fn a_replaced_file_is_whole_has_its_mode_and_leaves_no_scraps() {
+        let scratch = Scratch::new();
+        let path = scratch.join("vault");
+        // A run that was killed left this.
+        std::fs::write(scratch.join("vault.new"), b"half").unwrap();
+        replace(&path, 0o640, b"one").unwrap();
+        replace(&path, 0o600, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_can_not_be_replaced_stays_and_leaves_no_scraps() {
+        let scratch = Scratch::new();
+        std::fs::create_dir(scratch.join("vault")).unwrap();
+        assert!(replace(&scratch.join("vault"), 0o600, b"one").is_err());
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_append_only_file_grows_and_gets_its_mode_once() {
+        let scratch = Scratch::new();
+        let path = scratch.join("audit");
+        append_only(&path, 0o640).unwrap().write_all(b"one\n").unwrap();
+        append_only(&path, 0o600).unwrap().write_all(b"two\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+    }
+
+    #[test]
+    fn a_secret_comes_whole_through_a_pipe() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let sender = std::thread::spawn(move || {
+            writer.write_all(b"sk-").unwrap();
+            writer.write_all(b"not-a-real-key").unwrap();
+        });
+        assert_eq!(*read_from(reader.as_fd(), "stdin", 64).unwrap(), b"sk-not-a-real-key");
+        sender.join().unwrap();
+    }
+}

@@ -4,6 +4,8 @@
 pub mod activation;
 pub mod alloc;
 pub mod confine;
+#[cfg(test)]
+mod depth;
 pub mod dir;
 pub mod file;
 mod map;
@@ -14,6 +16,8 @@ pub mod process;
 pub mod procfs;
 pub mod readable;
 mod registers;
+#[cfg(test)]
+pub(crate) mod scratch;
 pub mod scrub;
 mod shield;
 pub mod socket;

@@ -180,3 +180,130 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    const WORD: &[u8] = b"sk-not-a-real-key";
+
+    /// One page of each kind that this kernel has; the shield can be had everywhere.
+    fn pages() -> Vec<Page> {
+        let mut kinds = vec![Protection::Shield];
+        if protection() == Protection::SecretMemory {
+            kinds.push(Protection::SecretMemory);
+        }
+        kinds.into_iter().map(|kind| Page::protected(kind, 4000).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_page_lends_what_it_was_given_and_nothing_after_a_wipe() {
+        for page in pages() {
+            assert!(page.is_empty());
+            page.store(WORD).unwrap();
+            assert_eq!((page.expose(<[u8]>::to_vec), page.len()), (WORD.to_vec(), WORD.len()));
+            page.wipe();
+            assert!(page.is_empty() && page.expose(<[u8]>::is_empty));
+        }
+    }
+
+    #[test]
+    fn a_shorter_secret_leaves_nothing_of_a_longer_one() {
+        for page in pages() {
+            page.store(WORD).unwrap();
+            page.store(b"short").unwrap();
+            assert_eq!(page.expose(<[u8]>::to_vec), b"short");
+            page.fill(|room| {
+                assert!(room.iter().all(|byte| *byte == 0), "what was there is wiped before");
+                room.fill(7);
+                3
+            })
+            .unwrap();
+            assert_eq!(page.expose(<[u8]>::to_vec), [7; 3]);
+        }
+    }
+
+    #[test]
+    fn too_long_a_secret_is_refused_and_the_old_one_stays() {
+        for page in pages() {
+            page.store(WORD).unwrap();
+            assert!(matches!(page.store(&[0; 4001]), Err(PageError::TooLong { size: 4001, capacity: 4000 })));
+            assert_eq!(page.len(), WORD.len());
+        }
+    }
+
+    #[test]
+    fn a_panic_while_looking_does_not_lock_the_key_away() {
+        for page in pages() {
+            page.store(WORD).unwrap();
+            let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                page.expose(|_| std::panic::resume_unwind(Box::new(())));
+            }));
+            assert!(looked.is_err());
+            assert_eq!(page.len(), WORD.len());
+            page.wipe();
+            assert!(page.is_empty());
+        }
+    }
+
+    #[test]
+    fn many_threads_may_look_at_once() {
+        for page in pages() {
+            page.store(WORD).unwrap();
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| (0..50).for_each(|_| page.expose(|bytes| assert_eq!(bytes, WORD))));
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn secret_memory_can_not_be_read_from_outside() {
+        let (memory, mut copy) = (std::fs::File::open("/proc/self/mem").unwrap(), [0; 4]);
+        for page in pages() {
+            page.store(WORD).unwrap();
+            let read = page.expose(|bytes| memory.read_exact_at(&mut copy, bytes.as_ptr() as u64));
+            match *page.read() {
+                Store::Secret { .. } => assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::EIO)),
+                Store::Shield(_) => assert!(read.is_ok(), "the test can read what is not secret memory"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_shield_keeps_no_plain_byte_at_rest() {
+        let page = Page::protected(Protection::Shield, WORD.len()).unwrap();
+        page.store(WORD).unwrap();
+        let Store::Shield(Some(shield)) = &*page.read() else { panic!("a shield was asked for") };
+        assert!(!shield.at_rest().windows(4).any(|part| WORD.windows(4).any(|word| word == part)));
+    }
+
+    #[test]
+    fn a_page_is_kept_from_children_and_dumps() {
+        for page in pages() {
+            page.store(WORD).unwrap();
+            let flags = page.expose(|bytes| flags_of(bytes.as_ptr() as usize));
+            assert!(flags.contains(&"dc".to_owned()), "copied at fork: {flags:?}");
+            assert!(flags.contains(&"dd".to_owned()), "dumped: {flags:?}");
+        }
+    }
+
+    /// `VmFlags` of the mapping that holds this address: proc_pid_smaps(5).
+    fn flags_of(address: usize) -> Vec<String> {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut here = false;
+        for line in maps.lines() {
+            let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+            if let Some((from, to)) = range {
+                let bound = |text| usize::from_str_radix(text, 16);
+                here = bound(from).is_ok_and(|from| from <= address) && bound(to).is_ok_and(|to| address < to);
+            } else if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| here) {
+                return flags.split_whitespace().map(str::to_owned).collect();
+            }
+        }
+        Vec::new()
+    }
+}

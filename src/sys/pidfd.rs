@@ -82,3 +82,52 @@ impl AsRawFd for Pidfd {
         self.0.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn sleeper() -> (std::process::Child, Pidfd) {
+        let child = Command::new("sleep").arg("30").spawn().unwrap();
+        let pidfd = Pidfd::open(i32::try_from(child.id()).unwrap()).unwrap();
+        (child, pidfd)
+    }
+
+    #[test]
+    fn a_killed_process_is_dead_before_it_is_reaped_and_after() {
+        let (mut child, pidfd) = sleeper();
+        assert!(pidfd.is_alive());
+        child.kill().unwrap();
+        let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, 5000_u16).unwrap(), 1, "its end wakes a poll");
+        assert!(!pidfd.is_alive(), "a zombie is not alive");
+        child.wait().unwrap();
+        assert!(!pidfd.is_alive());
+    }
+
+    #[test]
+    fn the_kernel_tells_who_it_is() {
+        let (mut child, pidfd) = sleeper();
+        if let Some(info) = pidfd.info() {
+            assert_eq!((info.pid, info.uid), (child.id(), nix::unistd::geteuid().as_raw()));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(pidfd.info(), None, "a reaped process has no credentials");
+    }
+
+    #[test]
+    fn no_process_no_handle() {
+        assert_eq!(Pidfd::open(i32::MAX).err(), Some(Errno::ESRCH));
+        assert_eq!(Pidfd::open(-1).err(), Some(Errno::EINVAL));
+    }
+
+    #[test]
+    fn the_handle_is_not_passed_on_by_exec() {
+        let pidfd = Pidfd::open(nix::unistd::getpid().as_raw()).unwrap();
+        let flags = nix::fcntl::fcntl(&pidfd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    }
+}

@@ -63,7 +63,8 @@ pub(super) fn wipe() {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) fn wipe() {}
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(target_arch = "x86_64")]
+#[cfg(test)]
 mod tests {
     const MARK: [u8; 16] = *b"secret in vector";
 

@@ -47,6 +47,12 @@ impl Shield {
         look(open.as_ref().map_or(&[], |area| &area.bytes()[..self.len]))
     }
 
+    /// What a scanner of the memory sees.
+    #[cfg(test)]
+    pub(super) fn at_rest(&self) -> &[u8] {
+        self.sealed.bytes()
+    }
+
     fn open(&self) -> Option<Area> {
         let mut open = Area::locked(self.len).ok()?;
         let room = &mut open.bytes_mut()[..self.len];

@@ -170,3 +170,128 @@ fn new_socket(flags: SockFlag) -> Result<OwnedFd, Errno> {
 fn is_socket(mode: libc::mode_t) -> bool {
     SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::sys::scratch::Scratch;
+
+    fn mode_of(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_socket_has_its_mode_and_answers() {
+        let scratch = Scratch::new();
+        for (name, modes) in [("private", Modes::PRIVATE), ("public", Modes::PUBLIC)] {
+            let path = scratch.join(name).join("broker.sock");
+            let (listener, place) = bind_unix(&path, modes).unwrap();
+            assert_eq!((mode_of(&path), mode_of(&scratch.join(name))), (modes.socket, modes.directory));
+            UnixStream::connect(&path).unwrap();
+            listener.accept().unwrap();
+            let error = listener.accept().unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "non-blocking, for the event loop");
+            assert!(place.still_ours());
+        }
+    }
+
+    #[test]
+    fn no_socket_is_ever_wider_than_asked() {
+        // The kernel takes the file's mode from the socket: without that there would be a moment before chmod.
+        let scratch = Scratch::new();
+        let (path, socket) = (scratch.join("s"), new_socket(SockFlag::empty()).unwrap());
+        fchmod(&socket, Mode::from_bits_truncate(0o600)).unwrap();
+        bind(socket.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        assert_eq!(mode_of(&path), 0o600);
+    }
+
+    #[test]
+    fn a_live_daemons_socket_is_left_alone() {
+        let scratch = Scratch::new();
+        let path = scratch.join("broker.sock");
+        let (_listener, place) = bind_unix(&path, Modes::PRIVATE).unwrap();
+        assert!(matches!(bind_unix(&path, Modes::PRIVATE), Err(BindError::InUse { .. })));
+        assert!(place.still_ours());
+    }
+
+    #[test]
+    fn a_dead_daemons_socket_is_replaced_and_the_old_place_is_lost() {
+        let scratch = Scratch::new();
+        let path = scratch.join("broker.sock");
+        let (listener, old) = bind_unix(&path, Modes::PRIVATE).unwrap();
+        // Keep the inode in use, so that the file system can't give the same number again.
+        std::fs::hard_link(&path, scratch.join("kept")).unwrap();
+        drop(listener);
+        wait_until_stale(&path);
+        let (_listener, new) = bind_unix(&path, Modes::PRIVATE).unwrap();
+        assert!(new.still_ours() && !old.still_ours());
+        old.remove();
+        assert!(new.still_ours(), "a daemon that ends late does not remove its successor's socket");
+        new.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_daemons_that_start_at_once_over_a_stale_socket_one_wins() {
+        let scratch = Scratch::new();
+        let path = scratch.join("broker.sock");
+        for _ in 0..200 {
+            drop(bind_unix(&path, Modes::PRIVATE).unwrap());
+            wait_until_stale(&path);
+            let won = std::thread::scope(|scope| {
+                let tries = [(); 3].map(|()| scope.spawn(|| bind_unix(&path, Modes::PRIVATE)));
+                tries.map(|one| one.join().unwrap().ok()).into_iter().flatten().collect::<Vec<_>>()
+            });
+            assert_eq!(won.len(), 1);
+            assert!(won[0].1.still_ours());
+            drop(won);
+            wait_until_stale(&path);
+        }
+    }
+
+    /// Other tests fork: until their children exec they hold a copy of the listener.
+    fn wait_until_stale(path: &Path) {
+        while UnixStream::connect(path).is_ok() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_socket_is_replaced() {
+        let scratch = Scratch::new();
+        let (file, link) = (scratch.join("file"), scratch.join("link"));
+        std::fs::write(&file, b"precious").unwrap();
+        std::os::unix::fs::symlink(scratch.join("nowhere"), &link).unwrap();
+        for path in [&file, &link] {
+            assert!(matches!(bind_unix(path, Modes::PRIVATE), Err(BindError::NotASocket { .. })));
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_removed_socket_is_noticed() {
+        let scratch = Scratch::new();
+        let path = scratch.join("broker.sock");
+        let (_listener, place) = bind_unix(&path, Modes::PRIVATE).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(!place.still_ours());
+    }
+
+    #[test]
+    fn too_long_a_path_is_told_as_such() {
+        let path = Scratch::new().join(&"x".repeat(120));
+        let told = bind_unix(&path, Modes::PRIVATE).unwrap_err().to_string();
+        assert!(told.contains("may have 107"), "{told}");
+    }
+
+    #[test]
+    fn a_socket_is_not_passed_on_by_exec() {
+        let scratch = Scratch::new();
+        let (listener, _) = bind_unix(&scratch.join("s"), Modes::PRIVATE).unwrap();
+        let flags = nix::fcntl::fcntl(&listener, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
+    }
+}

@@ -67,3 +67,45 @@ impl AsRawFd for BootTimer {
         self.0.as_fd().as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, poll};
+
+    use super::*;
+    use crate::clock::Clock;
+
+    fn goes_off(timer: &BootTimer, millis: u16) -> bool {
+        let mut fds = [PollFd::new(timer.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, millis).unwrap() == 1
+    }
+
+    #[test]
+    fn it_goes_off_when_it_is_due_and_not_before() {
+        let (timer, clock) = (BootTimer::new().unwrap(), Clock::system());
+        assert!(!goes_off(&timer, 0) && !timer.drain().unwrap());
+        let due = clock.boot().plus(Duration::from_millis(40));
+        timer.arm(due).unwrap();
+        assert!(goes_off(&timer, 5000));
+        assert!(clock.boot() >= due);
+        assert!(timer.drain().unwrap());
+        assert!(!goes_off(&timer, 0), "drained");
+    }
+
+    #[test]
+    fn a_time_that_is_past_goes_off_at_once() {
+        let timer = BootTimer::new().unwrap();
+        timer.arm(Boottime::from_nanos(0)).unwrap();
+        assert!(goes_off(&timer, 1000));
+    }
+
+    #[test]
+    fn never_does_not_come() {
+        let timer = BootTimer::new().unwrap();
+        timer.arm(Boottime::NEVER).unwrap();
+        assert!(!goes_off(&timer, 20));
+        timer.arm(Clock::system().boot().plus(Duration::from_millis(10))).unwrap();
+        timer.disarm().unwrap();
+        assert!(!goes_off(&timer, 40));
+    }
+}
