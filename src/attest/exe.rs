@@ -8,7 +8,6 @@ use std::{
     fs::{File, Metadata},
     io::Read,
     os::unix::fs::MetadataExt,
-    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -42,12 +41,6 @@ impl FileId {
     pub(super) fn of_process(pid: i32) -> Option<Self> {
         std::fs::metadata(format!("/proc/{pid}/exe")).ok().as_ref().map(Self::of)
     }
-}
-
-/// Whether the process's program is the file that stands at `path` for us.
-pub(super) fn is_the_file_at(path: &Path, pid: i32) -> bool {
-    let here = std::fs::metadata(path).ok().as_ref().map(FileId::of);
-    here.is_some() && here == FileId::of_process(pid)
 }
 
 /// Hashes of programs, by file and state.
@@ -120,13 +113,5 @@ mod tests {
         let first = hashes.of(&own).unwrap();
         assert_eq!(first.len(), 64);
         assert_eq!(hashes.of(&own).as_ref(), Some(&first));
-    }
-
-    #[test]
-    fn a_path_counts_only_if_it_is_the_file_that_runs() {
-        let pid = std::process::id() as i32;
-        assert!(is_the_file_at(&std::env::current_exe().unwrap(), pid));
-        assert!(!is_the_file_at(Path::new("/bin/sh"), pid));
-        assert!(!is_the_file_at(Path::new("/nowhere"), pid));
     }
 }

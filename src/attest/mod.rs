@@ -68,8 +68,6 @@ impl Attestor {
             if program(&peer.credentials) != peer.exe {
                 return Err(AttestError::Changed(peer.pid()));
             }
-            // In a mount namespace of its own a process can have any path: then it is not the file that we know.
-            principal.exe = principal.exe.filter(|path| exe::is_the_file_at(path, peer.credentials.pid));
         }
         if needs.contains(&Fact::ExeSha256) {
             principal.exe_sha256 = process.and_then(|process| self.hashes.of(process));
@@ -124,7 +122,8 @@ impl Peer {
     }
 }
 
-/// The path of the program; a deleted one has none, since another file may stand there by now.
+/// The path of the program, if that very file stands there for us too: not a deleted one, nor one that a mount
+/// namespace of the peer's own put there.
 fn program(credentials: &PeerCredentials) -> Option<PathBuf> {
     match credentials.proc.as_ref()?.exe() {
         Ok(Exe::At(path)) => Some(path),

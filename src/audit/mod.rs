@@ -205,6 +205,11 @@ impl Audit {
         if staged.0 <= shared.log.settled() { Ok(()) } else { shared.log.settle() }
     }
 
+    /// Whether a decision waits for the disk, so that it pays to write several together.
+    pub fn waits_for_the_disk(&self) -> bool {
+        self.lock().log.sync == Sync::Each
+    }
+
     /// Records an outcome in memory; it is written with the next decision or by [`Audit::flush`].
     pub fn outcome(&self, outcome: &Outcome) {
         // A failure is counted, and told by an `unrecorded` record: the answer is already given.

@@ -98,8 +98,11 @@ impl Session {
     /// written with it.
     async fn record(&self, asked: Asked, principal: &Principal, judged: Judged<'_>) -> Result<(), Stop> {
         let audit = &self.broker.0.audit;
-        audit.decide(&Decision { request: asked.id, principal, judged })?;
-        Ok(())
+        let staged = audit.stage(&Decision { request: asked.id, principal, judged })?;
+        if audit.waits_for_the_disk() {
+            tokio::task::yield_now().await;
+        }
+        Ok(audit.settle(staged)?)
     }
 
     fn owner(&self, permit: &Permit) -> Result<Option<Process>, Stop> {

@@ -6,6 +6,7 @@ mod check;
 mod init;
 mod listen;
 mod logs;
+mod loops;
 mod notify;
 mod places;
 mod run;

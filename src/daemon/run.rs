@@ -4,21 +4,18 @@ use super::{
     DaemonError, DaemonOptions,
     build::{self, House},
     listen::{self, Listening},
-    logs, notify, places,
+    logs, loops, notify, places,
 };
 use crate::{
     broker::{Broker, Rollback},
     clock::Clock,
     config::Config,
-    endpoint::{ControlOptions, Door, EndpointOptions, Server, serve},
+    endpoint::{ControlOptions, Door, Entrance, Server},
     observe::{About, metrics, status},
     sys::socket::{Modes, Place, bind_unix},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio::{
-    net::UnixListener,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
@@ -39,26 +36,19 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
     }
     let about = Arc::new(About::new(clock.clone(), options.readable_by_parent, &paths.vault));
     let limits = build::endpoint_options(&config);
+    let loops = loops::start(config.daemon.workers)?;
+    let entrance = |door| Entrance::new(door, broker.clone(), clock.clone(), limits, loops.clone());
     let mut doors = [
-        Served::open(sockets.broker, Door::Broker, paths.broker, listen::broker_modes(), &broker, &clock, limits)?,
-        Served::open(
-            sockets.control,
-            control(&broker, &about),
-            paths.control,
-            listen::control_modes(),
-            &broker,
-            &clock,
-            limits,
-        )?,
+        Served::open(sockets.broker, entrance(Door::Broker), paths.broker, listen::broker_modes())?,
+        Served::open(sockets.control, entrance(control(&broker, &about)), paths.control, listen::control_modes())?,
     ];
     info!(broker = %doors[0].path.display(), control = %doors[1].path.display(), "serving");
     notify::ready(&told(&broker));
     keep(&broker, &config, &mut signals, &mut doors).await;
     info!("draining");
     notify::stopping();
-    for door in doors {
-        door.close(config.daemon.drain).await;
-    }
+    let [for_all, for_owner] = doors;
+    tokio::join!(for_all.close(config.daemon.drain), for_owner.close(config.daemon.drain));
     broker.stop();
     Ok(())
 }
@@ -106,35 +96,17 @@ fn told(broker: &Broker) -> String {
 
 /// One socket that is served, and what is needed to make it again.
 struct Served {
-    server: Option<Server>,
+    entrance: Entrance,
+    server: Server,
     place: Option<Place>,
     path: PathBuf,
-    again: Box<dyn Fn() -> Result<(Server, Place), DaemonError> + Send>,
+    modes: Modes,
 }
 
 impl Served {
-    #[allow(clippy::too_many_arguments)]
-    fn open(
-        socket: Listening,
-        door: Door,
-        path: PathBuf,
-        modes: Modes,
-        broker: &Broker,
-        clock: &Clock,
-        limits: EndpointOptions,
-    ) -> Result<Self, DaemonError> {
-        let (broker, clock, at) = (broker.clone(), clock.clone(), path.clone());
-        let begin = move |listener: std::os::unix::net::UnixListener| {
-            let fault = |fault| DaemonError::Kernel("the socket cannot be served", fault);
-            let listener = UnixListener::from_std(listener).map_err(fault)?;
-            Ok::<_, DaemonError>(serve(listener, door.clone(), broker.clone(), clock.clone(), limits))
-        };
-        let server = Some(begin(socket.listener)?);
-        let again = Box::new(move || {
-            let (listener, place) = bind_unix(&at, modes)?;
-            Ok((begin(listener)?, place))
-        });
-        Ok(Self { server, place: socket.place, path, again })
+    fn open(socket: Listening, entrance: Entrance, path: PathBuf, modes: Modes) -> Result<Self, DaemonError> {
+        let server = entrance.serve(&socket.listener).map_err(unserved)?;
+        Ok(Self { entrance, server, place: socket.place, path, modes })
     }
 
     /// A socket file that was deleted is made again; one that another daemon replaced is left to it.
@@ -142,23 +114,30 @@ impl Served {
         if self.place.as_ref().is_none_or(Place::still_ours) {
             return;
         }
-        match (self.again)() {
-            Ok((server, place)) => {
-                warn!(path = %self.path.display(), "the socket was removed; it is there again");
-                (self.server, self.place) = (Some(server), Some(place));
-            }
+        match self.bind_again() {
+            Ok(()) => warn!(path = %self.path.display(), "the socket was removed; it is there again"),
             Err(fault) => error!(%fault, "the socket was removed and cannot be made again"),
         }
     }
 
+    /// Connections of the old socket end after the answer that they wait for.
+    fn bind_again(&mut self) -> Result<(), DaemonError> {
+        let (listener, place) = bind_unix(&self.path, self.modes)?;
+        self.server = self.entrance.serve(&listener).map_err(unserved)?;
+        self.place = Some(place);
+        Ok(())
+    }
+
     async fn close(self, within: Duration) {
-        if let Some(server) = self.server {
-            server.drain(within).await;
-        }
+        self.server.drain(within).await;
         if let Some(place) = self.place {
             place.remove();
         }
     }
+}
+
+fn unserved(fault: std::io::Error) -> DaemonError {
+    DaemonError::Kernel("the socket cannot be served", fault)
 }
 
 struct Signals {

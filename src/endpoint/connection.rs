@@ -16,7 +16,11 @@ use crate::{
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, future::Future, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
-use tokio::{net::UnixStream, sync::watch, time::timeout};
+use tokio::{
+    net::UnixStream,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 /// What connections of one socket have in common.
 pub(super) struct House {
@@ -24,8 +28,10 @@ pub(super) struct House {
     pub(super) door: Door,
     pub(super) options: EndpointOptions,
     pub(super) clock: Clock,
-    /// Connections that are only told `busy`: so few that they cannot take the places of others.
-    pub(super) turned_away: Arc<tokio::sync::Semaphore>,
+    /// One for each open connection.
+    pub(super) slots: Arc<Semaphore>,
+    /// One for each connection that is only told `busy`.
+    pub(super) turned_away: Arc<Semaphore>,
 }
 
 /// What every request of a connection is given.

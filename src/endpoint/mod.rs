@@ -11,7 +11,7 @@ mod serve;
 mod studio;
 
 pub use control::ControlOptions;
-pub use serve::{Server, serve};
+pub use serve::{Entrance, Server};
 
 use std::{sync::Arc, time::Duration};
 

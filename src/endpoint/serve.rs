@@ -6,42 +6,72 @@ use super::{
 };
 use crate::{broker::Broker, clock::Clock, sys::scrub};
 use nix::errno::Errno;
-use std::{io, sync::Arc, time::Duration};
+use std::{io, os::unix::net::UnixListener as StdListener, sync::Arc, time::Duration};
 use tokio::{
     net::UnixListener,
+    runtime::Handle,
     sync::{Semaphore, watch},
     task::JoinHandle,
 };
 use tracing::{error, warn};
 
+/// What a socket leads to. Serves any number of listeners, one after the other, on one loop or more.
+#[derive(Clone)]
+pub struct Entrance {
+    house: Arc<House>,
+    loops: Vec<Handle>,
+}
+
 /// A socket that is served.
 pub struct Server {
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
     closing: watch::Sender<bool>,
 }
 
-/// Serves a socket until the server is drained. The listener comes from outside, so that tests choose it.
-pub fn serve(listener: UnixListener, door: Door, broker: Broker, clock: Clock, options: EndpointOptions) -> Server {
-    let (closing, closed) = watch::channel(false);
-    let turned_away = Arc::new(Semaphore::new(16));
-    let house = Arc::new(House { broker, door, options, clock, turned_away });
-    Server { accepting: scrub::spawn(accept(listener, house, closed)), closing }
+impl Entrance {
+    /// An entrance whose connections are spread over these loops by the kernel.
+    pub fn new(door: Door, broker: Broker, clock: Clock, options: EndpointOptions, loops: Vec<Handle>) -> Self {
+        let slots = Arc::new(Semaphore::new(options.connections));
+        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
+        Self { house: Arc::new(House { broker, door, options, clock, slots, turned_away }), loops }
+    }
+
+    /// Serves a listener until the server is drained. It comes from outside, so that tests choose it.
+    pub fn serve(&self, listener: &StdListener) -> io::Result<Server> {
+        listener.set_nonblocking(true)?;
+        let (closing, closed) = watch::channel(false);
+        let mut accepting = Vec::with_capacity(self.loops.len());
+        for each in &self.loops {
+            let (listener, house, closed) = (listener.try_clone()?, self.house.clone(), closed.clone());
+            accepting.push(scrub::spawn_on(each, accept(listener, house, closed)));
+        }
+        Ok(Server { accepting, closing })
+    }
 }
+
+/// Connections that are only told `busy`: so few that they cannot take the places of others.
+const TURNED_AWAY: usize = 16;
 
 impl Server {
     /// Accepts nothing more, lets answers that are under way end, and gives up on them after `within`.
     pub async fn drain(self, within: Duration) {
         self.closing.send_replace(true);
-        self.accepting.abort();
+        self.accepting.iter().for_each(JoinHandle::abort);
         // Every connection holds a receiver.
         let _ = tokio::time::timeout(within, self.closing.closed()).await;
     }
 }
 
-async fn accept(listener: UnixListener, house: Arc<House>, closing: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(house.options.connections));
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiver<bool>) {
+    let Ok(listener) = UnixListener::from_std(listener) else { return };
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = house.slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (house, closing) = (house.clone(), closing.clone());

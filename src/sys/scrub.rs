@@ -40,6 +40,15 @@ where
     tokio::spawn(Scrub(future))
 }
 
+/// Spawns a task on another loop.
+pub fn spawn_on<F>(handle: &tokio::runtime::Handle, future: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    handle.spawn(Scrub(future))
+}
+
 /// Runs a future to its end on this thread.
 pub fn run<F: Future>(runtime: &tokio::runtime::Runtime, future: F) -> F::Output {
     runtime.block_on(Scrub(future))
