@@ -2,14 +2,17 @@
 //! It speaks no protocol, opens no socket and holds no key.
 
 mod caps;
+mod fault;
 mod operator;
 mod receipt;
 mod refuse;
 mod session;
 mod status;
+mod upkeep;
 
 pub use crate::vault::Rollback;
-pub use operator::{KeyTested, NewKey, Operator, OperatorError};
+pub use fault::OperatorError;
+pub use operator::{KeyTested, NewKey, Operator};
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
 pub use status::{Counters, Status};
@@ -56,6 +59,8 @@ pub struct BrokerOptions {
     pub connections_per_uid: usize,
     /// The user whose daemon this is: the control socket is theirs and root's.
     pub owner: u32,
+    /// Whether keys are held while a debugger reads along: only in the demo.
+    pub debugger: Debugger,
     /// What opens the vault when nobody types a passphrase.
     pub unlock: UnlockSource,
     /// Reads the rules anew; the fault is for the operator.
@@ -64,6 +69,15 @@ pub struct BrokerOptions {
 
 /// How a key file or a credential is found again for `unlock`; a passphrase must be typed.
 pub type UnlockSource = Option<Box<dyn Fn() -> UnlockWith + Send + Sync>>;
+
+/// What an attached debugger means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Debugger {
+    /// No key is taken in.
+    Refused,
+    /// The demo's parent scans its memory.
+    Expected,
+}
 
 /// The broker. Clones are the same broker.
 #[derive(Clone)]

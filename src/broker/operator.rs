@@ -1,24 +1,22 @@
 //! What the owner does on the control socket: keys, lock, leases, reload. Each act is on record with who did it.
 //! It never gives out a key, not even to its owner.
 
-use super::{Broker, Inner, Policy, refuse::Stop};
+use super::{Broker, Inner, OperatorError, refuse::Stop};
 use crate::{
     attest::Peer,
-    audit::{self, Action, AuditError, Follow, KeyChange},
-    issuer::MintError,
+    audit::{self, Action, Follow, KeyChange},
     ledger::{Ended, Revoked, Which},
     model::{
-        Code, Fact, Fingerprint, KeyMeta, KeyName, Kind, LeaseSummary, Malformed, Owner, Place, Principal, Refusal,
-        Request, Selector,
+        Fact, Fingerprint, KeyMeta, KeyName, Kind, LeaseSummary, Malformed, Owner, Place, Principal, Refusal, Request,
+        Selector, Ttl,
     },
     policy::{self, Explanation, Rules},
-    recipe::{KeyFault, PlaceFault},
     secret::Secret,
-    vault::{ChangeError, LendError, Listed, Rollback, UnlockError, UnlockWith},
+    vault::{Listed, Rollback},
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, sync::atomic::Ordering};
-use tracing::{info, warn};
+use std::collections::BTreeMap;
+use tracing::warn;
 
 /// The owner, or root, on the control socket.
 pub struct Operator<'a> {
@@ -50,64 +48,6 @@ pub struct KeyTested {
     micros: u64,
 }
 
-/// Why an operator's act failed; told in full, since it is told to the owner.
-#[derive(Debug, thiserror::Error)]
-pub enum OperatorError {
-    /// Not the owner.
-    #[error("the control socket is for the daemon's own user and root")]
-    Stranger,
-    /// Vault.
-    #[error(transparent)]
-    Lend(#[from] LendError),
-    /// Vault.
-    #[error(transparent)]
-    Change(#[from] ChangeError),
-    /// Vault.
-    #[error(transparent)]
-    Unlock(#[from] UnlockError),
-    /// The vault is opened by a passphrase, and none was given.
-    #[error("this vault is opened by a passphrase; type it at `sixty unlock`")]
-    NeedsPassphrase,
-    /// Recipe.
-    #[error(transparent)]
-    Key(#[from] KeyFault),
-    /// Recipe.
-    #[error(transparent)]
-    Place(#[from] PlaceFault),
-    /// A value that the recipe does not know.
-    #[error("provider `{0}` knows no value `{1}`")]
-    Set(String, String),
-    /// Provider.
-    #[error(transparent)]
-    Mint(#[from] MintError),
-    /// Audit.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The new config is faulty; the old rules stay.
-    #[error("the old rules stay in force: {0}")]
-    Reload(String),
-    /// A selector with a value that it cannot have.
-    #[error(transparent)]
-    Selector(#[from] Malformed),
-}
-
-impl OperatorError {
-    /// The code of the refusal.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::Stranger => Code::Denied,
-            Self::Lend(LendError::Locked) | Self::NeedsPassphrase => Code::Locked,
-            Self::Change(ChangeError::Lend(LendError::Locked)) => Code::Locked,
-            Self::Mint(MintError::Key(LendError::Locked)) => Code::Locked,
-            Self::Unlock(UnlockError::Wait { .. }) => Code::Busy,
-            Self::Unlock(UnlockError::WrongPassphrase | UnlockError::WrongKey) => Code::Denied,
-            Self::Change(ChangeError::Save(_)) | Self::Audit(_) | Self::Unlock(_) => Code::Unavailable,
-            Self::Mint(_) => Code::Upstream,
-            _ => Code::Malformed,
-        }
-    }
-}
-
 type Done<T> = Result<T, OperatorError>;
 
 #[allow(clippy::redundant_closure)] // a variant as a function has one lifetime, and these need any
@@ -118,7 +58,9 @@ impl<'a> Operator<'a> {
         let principal = broker.0.attestor.identify(peer, &Default::default()).map_err(stop)?;
         if principal.uid != broker.0.options.owner && principal.uid != 0 {
             warn!(uid = principal.uid, "somebody else's process asked on the control socket");
-            return Err(Refusal::new(Code::Denied, asked.id).saying(OperatorError::Stranger.to_string()));
+            return Err(
+                Refusal::new(OperatorError::Stranger.code(), asked.id).saying(OperatorError::Stranger.to_string())
+            );
         }
         Ok(Self { broker, principal })
     }
@@ -135,6 +77,7 @@ impl<'a> Operator<'a> {
 
     /// Stores a key.
     pub fn add(&self, new: NewKey) -> Done<Listed> {
+        self.broker.unobserved()?;
         let issuer = &self.inner().issuer;
         let recipe = issuer.recipe(&new.provider)?;
         new.secret.expose(|bytes| recipe.check_key(bytes))?;
@@ -160,6 +103,7 @@ impl<'a> Operator<'a> {
 
     /// Puts another key in the place of one. The next mint uses it.
     pub fn rotate(&self, name: &KeyName, secret: Secret) -> Done<Listed> {
+        self.broker.unobserved()?;
         let provider = self.key(name)?.meta.provider;
         secret.expose(|bytes| self.inner().issuer.recipe(&provider).map(|recipe| recipe.check_key(bytes)))??;
         self.inner().vault.rotate(name, secret)?;
@@ -241,7 +185,7 @@ impl<'a> Operator<'a> {
         let request = Request {
             key: name.clone(),
             kind: Some(Kind::Upstream),
-            ttl: Some(crate::model::Ttl::DEFAULT),
+            ttl: Some(Ttl::DEFAULT),
             min_remaining: Some(0),
             uses: None,
             owner: Owner::Caller,
@@ -263,100 +207,6 @@ impl<'a> Operator<'a> {
 
     fn inner(&self) -> &Inner {
         &self.broker.0
-    }
-}
-
-impl Broker {
-    /// The first record.
-    pub fn start(&self, version: &'static str) {
-        if let Err(fault) = self.0.audit.action(None, Action::Started { version }) {
-            warn!(%fault, "the audit cannot be written: requests are refused");
-        }
-    }
-
-    /// Wipes every key from memory; `by` nobody when it was idle.
-    pub fn lock(&self, by: Option<&Principal>) -> Done<()> {
-        // Notes of last uses are kept if the disk takes them; a full disk must not keep a vault open.
-        if let Err(fault) = self.0.vault.flush() {
-            warn!(%fault, "the last uses of keys are not kept");
-        }
-        self.0.vault.lock();
-        self.0.issuer.forget();
-        info!("the vault is locked");
-        Ok(self.0.audit.action(by, Action::Locked)?)
-    }
-
-    /// Opens the vault.
-    pub async fn unlock(&self, by: Option<&Principal>, passphrase: Option<Secret>, rollback: Rollback) -> Done<()> {
-        let with = match (passphrase, &self.0.options.unlock) {
-            (Some(words), None) => UnlockWith::Passphrase(words),
-            (_, Some(source)) => source(),
-            (None, None) => return Err(OperatorError::NeedsPassphrase),
-        };
-        if let Err(fault) = self.0.vault.unlock(with, rollback).await {
-            self.0.audit.action(by, Action::UnlockFailed)?;
-            return Err(fault.into());
-        }
-        self.0.last_use.store(self.0.clock.boot().nanos(), Ordering::Relaxed);
-        info!("the vault is open");
-        Ok(self.0.audit.action(by, Action::Unlocked)?)
-    }
-
-    /// Locks when nothing was minted for so long.
-    pub fn lock_if_idle(&self, after: std::time::Duration) {
-        let last = crate::clock::Boottime::from_nanos(self.0.last_use.load(Ordering::Relaxed));
-        if !self.0.vault.is_locked() && self.0.clock.boot().since(last) >= after {
-            let _ = self.lock(None);
-        }
-    }
-
-    /// Takes new rules if they are whole; else says so and keeps the old ones.
-    pub fn reload(&self, by: Option<&Principal>) -> Done<()> {
-        let loaded_at = self.0.clock.wall();
-        match (self.0.options.reload)() {
-            Ok(rules) => {
-                self.set_policy(Policy { needs: rules.needs(), rules, loaded_at, fault: None });
-                self.0.issuer.forget();
-                info!("new rules are in force");
-                Ok(self.0.audit.action(by, Action::Reloaded)?)
-            }
-            Err(fault) => {
-                let old = self.policy();
-                warn!("the new config is faulty; the old rules stay in force");
-                self.set_policy(Policy {
-                    rules: old.rules.clone(),
-                    needs: old.needs.clone(),
-                    loaded_at: old.loaded_at,
-                    fault: Some(fault.clone()),
-                });
-                self.0.audit.action(by, Action::ReloadRefused)?;
-                Err(OperatorError::Reload(fault))
-            }
-        }
-    }
-
-    /// Goes on in a new audit file.
-    pub fn reopen_audit(&self) {
-        if let Err(fault) = self.0.audit.reopen() {
-            warn!(%fault, "the audit goes on in its old file");
-        }
-    }
-
-    /// Writes what waits in memory: about once a second, and at the end.
-    pub fn flush(&self) {
-        if let Err(fault) = self.0.audit.flush() {
-            warn!(%fault, "the audit cannot be written: requests are refused");
-        }
-    }
-
-    /// The last record; then everything is written.
-    pub fn stop(&self) {
-        if let Err(fault) = self.0.vault.flush() {
-            warn!(%fault, "the last uses of keys are not kept");
-        }
-        self.0.vault.lock();
-        let _ = self.0.audit.action(None, Action::Stopped);
-        self.flush();
     }
 }
 

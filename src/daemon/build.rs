@@ -4,7 +4,7 @@ use super::{DaemonError, DaemonOptions, places};
 use crate::{
     attest::Attestor,
     audit::{Audit, AuditOptions, Sync},
-    broker::{Broker, BrokerOptions, Parts, UnlockSource},
+    broker::{Broker, BrokerOptions, Debugger, Parts, UnlockSource},
     clock::Clock,
     config::{self, Config, Paths, Unlock, environment},
     endpoint::EndpointOptions,
@@ -60,6 +60,7 @@ pub(super) async fn build(
     let options = BrokerOptions {
         connections_per_uid: limits.connections_per_uid as usize,
         owner: nix::unistd::geteuid().as_raw(),
+        debugger: if options.readable_by_parent { Debugger::Expected } else { Debugger::Refused },
         unlock,
         reload: reload(options.clone()),
     };

@@ -1,0 +1,70 @@
+//! Why an operator's act failed, by who can mend it. Told in full, since it is told to the owner; never a byte of a key.
+
+use crate::{
+    audit::AuditError,
+    issuer::MintError,
+    model::{Code, Malformed},
+    recipe::{KeyFault, PlaceFault},
+    vault::{ChangeError, LendError, UnlockError},
+};
+
+/// Why an operator's act failed; told in full, since it is told to the owner.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// Not the owner.
+    #[error("the control socket is for the daemon's own user and root")]
+    Stranger,
+    /// A debugger reads along.
+    #[error("a debugger is attached to the daemon; no key is taken in while it is")]
+    Traced,
+    /// Vault.
+    #[error(transparent)]
+    Lend(#[from] LendError),
+    /// Vault.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// Vault.
+    #[error(transparent)]
+    Unlock(#[from] UnlockError),
+    /// The vault is opened by a passphrase, and none was given.
+    #[error("this vault is opened by a passphrase; type it at `sixty unlock`")]
+    NeedsPassphrase,
+    /// Recipe.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// Recipe.
+    #[error(transparent)]
+    Place(#[from] PlaceFault),
+    /// A value that the recipe does not know.
+    #[error("provider `{0}` knows no value `{1}`")]
+    Set(String, String),
+    /// Provider.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// Audit.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The new config is faulty; the old rules stay.
+    #[error("the old rules stay in force: {0}")]
+    Reload(String),
+    /// A selector with a value that it cannot have.
+    #[error(transparent)]
+    Selector(#[from] Malformed),
+}
+
+impl OperatorError {
+    /// The code of the refusal.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Stranger => Code::Denied,
+            Self::Lend(LendError::Locked) | Self::NeedsPassphrase => Code::Locked,
+            Self::Change(ChangeError::Lend(LendError::Locked)) => Code::Locked,
+            Self::Mint(MintError::Key(LendError::Locked)) => Code::Locked,
+            Self::Unlock(UnlockError::Wait { .. }) => Code::Busy,
+            Self::Unlock(UnlockError::WrongPassphrase | UnlockError::WrongKey) => Code::Denied,
+            Self::Traced | Self::Change(ChangeError::Save(_)) | Self::Audit(_) | Self::Unlock(_) => Code::Unavailable,
+            Self::Mint(_) => Code::Upstream,
+            _ => Code::Malformed,
+        }
+    }
+}

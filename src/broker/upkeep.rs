@@ -1,0 +1,119 @@
+//! What the daemon does to the broker by itself or for its owner: start, lock, unlock, reload, flush, stop.
+//! Each act is on record; none needs a caller.
+
+use super::{Broker, Debugger, Policy, fault::OperatorError};
+use crate::{
+    audit::Action,
+    clock::Boottime,
+    model::Principal,
+    secret::Secret,
+    sys::confine,
+    vault::{Rollback, UnlockWith},
+};
+use std::{sync::atomic::Ordering, time::Duration};
+use tracing::{info, warn};
+
+type Done<T> = Result<T, OperatorError>;
+
+impl Broker {
+    /// The first record.
+    pub fn start(&self, version: &'static str) {
+        if let Err(fault) = self.0.audit.action(None, Action::Started { version }) {
+            warn!(%fault, "the audit cannot be written: requests are refused");
+        }
+    }
+
+    /// Wipes every key from memory; `by` nobody when it was idle.
+    pub fn lock(&self, by: Option<&Principal>) -> Done<()> {
+        // Notes of last uses are kept if the disk takes them; a full disk must not keep a vault open.
+        if let Err(fault) = self.0.vault.flush() {
+            warn!(%fault, "the last uses of keys are not kept");
+        }
+        self.0.vault.lock();
+        self.0.issuer.forget();
+        info!("the vault is locked");
+        Ok(self.0.audit.action(by, Action::Locked)?)
+    }
+
+    /// Opens the vault.
+    pub async fn unlock(&self, by: Option<&Principal>, passphrase: Option<Secret>, rollback: Rollback) -> Done<()> {
+        self.unobserved()?;
+        let with = match (passphrase, &self.0.options.unlock) {
+            (Some(words), None) => UnlockWith::Passphrase(words),
+            (_, Some(source)) => source(),
+            (None, None) => return Err(OperatorError::NeedsPassphrase),
+        };
+        if let Err(fault) = self.0.vault.unlock(with, rollback).await {
+            self.0.audit.action(by, Action::UnlockFailed)?;
+            return Err(fault.into());
+        }
+        self.0.last_use.store(self.0.clock.boot().nanos(), Ordering::Relaxed);
+        info!("the vault is open");
+        Ok(self.0.audit.action(by, Action::Unlocked)?)
+    }
+
+    /// No key is read while a debugger reads along.
+    pub(super) fn unobserved(&self) -> Done<()> {
+        match self.0.options.debugger {
+            Debugger::Refused if confine::traced() => Err(OperatorError::Traced),
+            Debugger::Refused | Debugger::Expected => Ok(()),
+        }
+    }
+
+    /// Locks when nothing was minted for so long.
+    pub fn lock_if_idle(&self, after: Duration) {
+        let last = Boottime::from_nanos(self.0.last_use.load(Ordering::Relaxed));
+        if !self.0.vault.is_locked() && self.0.clock.boot().since(last) >= after {
+            let _ = self.lock(None);
+        }
+    }
+
+    /// Takes new rules if they are whole; else says so and keeps the old ones.
+    pub fn reload(&self, by: Option<&Principal>) -> Done<()> {
+        let loaded_at = self.0.clock.wall();
+        match (self.0.options.reload)() {
+            Ok(rules) => {
+                self.set_policy(Policy { needs: rules.needs(), rules, loaded_at, fault: None });
+                self.0.issuer.forget();
+                info!("new rules are in force");
+                Ok(self.0.audit.action(by, Action::Reloaded)?)
+            }
+            Err(fault) => {
+                let old = self.policy();
+                warn!("the new config is faulty; the old rules stay in force");
+                self.set_policy(Policy {
+                    rules: old.rules.clone(),
+                    needs: old.needs.clone(),
+                    loaded_at: old.loaded_at,
+                    fault: Some(fault.clone()),
+                });
+                self.0.audit.action(by, Action::ReloadRefused)?;
+                Err(OperatorError::Reload(fault))
+            }
+        }
+    }
+
+    /// Goes on in a new audit file.
+    pub fn reopen_audit(&self) {
+        if let Err(fault) = self.0.audit.reopen() {
+            warn!(%fault, "the audit goes on in its old file");
+        }
+    }
+
+    /// Writes what waits in memory: about once a second, and at the end.
+    pub fn flush(&self) {
+        if let Err(fault) = self.0.audit.flush() {
+            warn!(%fault, "the audit cannot be written: requests are refused");
+        }
+    }
+
+    /// The last record; then everything is written.
+    pub fn stop(&self) {
+        if let Err(fault) = self.0.vault.flush() {
+            warn!(%fault, "the last uses of keys are not kept");
+        }
+        self.0.vault.lock();
+        let _ = self.0.audit.action(None, Action::Stopped);
+        self.flush();
+    }
+}
