@@ -1,4 +1,30 @@
-//! `sixty` holds long-lived API keys and hands out 60-second ones over a Unix socket.
+//! `sixty` is a local credential broker: it holds long-lived API keys, hands out 60-second ones over a Unix socket to
+//! processes that it can identify, and leaves no secret behind in memory.
+//!
+//! # The life of one request
+//! Data moves one way; each step takes the last one's value by move and gives a narrower one; only a
+//! [`Refusal`](model::Refusal) comes back.
+//!
+//! | # | step | where |
+//! |---|---|---|
+//! | 1 | accept: a slot is taken first | [`endpoint`] |
+//! | 2 | identify, before a byte is read | [`sys`], [`attest`] |
+//! | 3 | parse | [`wire`] |
+//! | 4 | judge: pure, deny by default | [`policy`] |
+//! | 5 | record the decision, or refuse | [`audit`] |
+//! | 6 | mint: the [`Permit`](policy::Permit) is spent, the key lent for one header | [`issuer`], [`vault`], [`upstream`] |
+//! | 7 | look again: still that process? | [`attest`] |
+//! | 8 | answer: the token is put in below hyper | [`wire::swap`] |
+//! | 9 | record the outcome | [`audit`], [`ledger`] |
+//! | 10 | wipe | `Drop` |
+//!
+//! [`broker::Session::ask`] is this table as code.
+//!
+//! # The floors
+//! A module imports only from lower floors, and never from its own: a test reads the `use` lines.
+//! 0 [`clock`] [`sys`] · 1 [`secret`] · 2 [`model`] · 3 [`policy`] [`recipe`] [`wire`] · 4 [`attest`] [`vault`]
+//! [`upstream`] [`audit`] [`ledger`] · 5 [`issuer`] · 6 [`broker`] · 7 [`endpoint`] [`observe`] [`client`] [`config`] ·
+//! 8 [`daemon`] [`cli`] [`demo`]. `unsafe` lives in [`sys`] alone.
 
 use cli::Invocation;
 use config::Mode;
@@ -17,6 +43,7 @@ pub mod demo;
 pub mod endpoint;
 pub mod issuer;
 pub mod ledger;
+pub mod manual;
 pub mod model;
 pub mod observe;
 pub mod policy;

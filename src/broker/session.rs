@@ -58,6 +58,7 @@ impl Session {
         if let Some(rate) = permit.rate() {
             broker.ledger.take(permit.holder(), rate).map_err(|wait| Stop::Rate(permit.rule().into(), wait))?;
         }
+        broker.ledger.room(principal.uid)?;
         let owner = self.owner(&permit)?;
         let terms = terms(&permit, &principal);
         let (key, kind, uses) = (permit.key().clone(), permit.kind(), permit.uses());

@@ -372,6 +372,6 @@ pub(super) struct VerifyArguments {
 #[derive(Debug, Args)]
 pub(super) struct ManualArguments {
     /// What about [default: the tour, and a list of topics]
-    #[arg(value_parser = PossibleValuesParser::new(super::manual::TOPICS.iter().map(|(name, _)| *name)))]
+    #[arg(value_parser = PossibleValuesParser::new(crate::manual::TOPICS.iter().map(|(name, _)| *name)))]
     pub(super) topic: Option<String>,
 }

@@ -2,13 +2,7 @@
 
 use super::failure::Failure;
 use super::output::{BOLD, show as print};
-
-/// Names of the pages, the first one shown when none is asked for.
-pub(super) const TOPICS: &[(&str, &str)] = &[
-    ("tour", include_str!("../manual/tour.md")),
-    ("commands", include_str!("../manual/commands.md")),
-    ("vault-format", include_str!("../manual/vault-format.md")),
-];
+use crate::manual::TOPICS;
 
 /// `sixty manual`.
 pub(super) fn show(topic: Option<&str>) -> Result<(), Failure> {

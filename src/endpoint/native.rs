@@ -46,7 +46,7 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
             Ok(whoami) => Reply::json(200, &whoami),
             Err(refusal) => Reply::refusal(&refusal),
         },
-        (&Method::POST, studio::PATH) => studio::answer(session, options, request).await,
+        (&Method::POST, studio::PATH) => studio::answer(session, request).await,
         (&Method::GET | &Method::HEAD, "/healthz") => Reply::bytes(200, "text/plain", b"ok\n".to_vec()),
         (&Method::GET | &Method::HEAD, "/readyz") => match session.broker().unready() {
             None => Reply::bytes(200, "text/plain", b"ready\n".to_vec()),

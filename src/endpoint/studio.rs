@@ -1,7 +1,7 @@
 //! Model Studio's own protocol: `POST /api/v1/tokens?expire_in_seconds=N`, so that what mints there can mint here.
 //! The bearer names one of our keys, and is never a key itself.
 
-use super::{EndpointOptions, native::malformed, reply::Reply};
+use super::{native::malformed, reply::Reply};
 use crate::{
     broker::{Grant, Session},
     model::{Code, KeyName, Kind, Malformed, Owner, Refusal, Ttl},
@@ -12,7 +12,7 @@ use hyper::{Request, body::Incoming};
 pub(super) const PATH: &str = "/api/v1/tokens";
 
 /// Answers one request in Model Studio's shape. It has no body: one that is sent is not read.
-pub(super) async fn answer(session: &Session, _options: &EndpointOptions, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer(session: &Session, request: Request<Incoming>) -> Reply {
     match granted(session, request).await {
         Ok(Grant { lease, receipt }) => match wire::studio_token(lease, Box::new(receipt)) {
             Ok(encoded) => Reply::token(200, encoded),

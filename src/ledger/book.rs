@@ -135,16 +135,18 @@ impl Book {
         (number, true)
     }
 
-    pub(super) fn enter(&mut self, new: New, owner: Option<u32>) -> Result<LeaseId, Full> {
+    pub(super) fn room(&self, uid: u32) -> Result<(), Full> {
         if self.slots.live() >= self.options.leases {
             return Err(Full::All);
         }
-        let count = self.per_uid.entry(new.terms.uid).or_default();
-        if *count >= self.options.leases_per_uid {
-            return Err(Full::Uid);
-        }
-        *count += 1;
+        let taken = self.per_uid.get(&uid).copied().unwrap_or_default();
+        if taken >= self.options.leases_per_uid { Err(Full::Uid) } else { Ok(()) }
+    }
+
+    pub(super) fn enter(&mut self, new: New, owner: Option<u32>) -> Result<LeaseId, Full> {
+        self.room(new.terms.uid)?;
         let tag = tag()?;
+        *self.per_uid.entry(new.terms.uid).or_default() += 1;
         let owner = owner.unwrap_or(NONE);
         let next = self.owners.get(owner as usize).map_or(NONE, |owner| owner.first);
         let second = second(new.deadline);

@@ -44,6 +44,11 @@ impl Ledger {
         Self { book: Arc::new(Mutex::new(Book::new(options))), clock, earlier: Arc::default() }
     }
 
+    /// Whether there is room for one more lease of this user: asked before a token is minted in vain.
+    pub fn room(&self, uid: u32) -> Result<(), Full> {
+        self.book().room(uid)
+    }
+
     /// Enters one lease. With an owner it lives at most as long as that process.
     pub fn enter(&self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
         let mut book = self.book();

@@ -133,7 +133,7 @@ pub enum KeyFault {
     #[error("a {0} key begins with {1}")]
     Prefix(String, String),
     /// Letters that cannot stand in a header.
-    #[error("the key is empty, over 4096 bytes, or has letters that no header may carry")]
+    #[error("a key has 16 to 4096 visible ASCII letters, without quotes and backslashes")]
     Letters,
 }
 
@@ -207,8 +207,8 @@ mod tests {
         let told = recipe.check_key(b"st-0123456789abcdef").unwrap_err().to_string();
         assert!(told.contains("temporary") && !told.contains("0123"));
         assert!(recipe.check_key(b"sk-sp-0123456789").unwrap_err().to_string().contains("Plan"));
-        assert!(matches!(recipe.check_key(b"AKIA0123456789"), Err(KeyFault::Prefix(..))));
-        assert!(matches!(recipe.check_key(b"sk-0123\r\nHost: evil"), Err(KeyFault::Letters)));
+        assert!(matches!(recipe.check_key(b"AKIA0123456789abcdef"), Err(KeyFault::Prefix(..))));
+        assert!(matches!(recipe.check_key(b"sk-0123456789\r\nHost: evil"), Err(KeyFault::Letters)));
     }
 
     #[test]

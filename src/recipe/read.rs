@@ -56,8 +56,7 @@ impl Recipe {
         }
         let token = answer.pointer(&self.response.token).and_then(Value::as_str).ok_or_else(broken)?;
         let expires_at = answer.pointer(&self.response.expires_at).and_then(Value::as_u64).filter(|at| *at > 0);
-        let fits =
-            token.starts_with(&self.response.token_prefix) && token.len() >= 16 && fits_a_header(token.as_bytes());
+        let fits = token.starts_with(&self.response.token_prefix) && fits_a_header(token.as_bytes());
         match expires_at {
             Some(expires_at) if fits => Ok(Minted { token: Secret::copied(token.as_bytes()), expires_at }),
             _ => Err(broken()),
@@ -88,9 +87,10 @@ fn by_status(status: u16) -> Class {
     }
 }
 
-/// Visible ASCII without quote and backslash: safe in a header, in JSON and in an environment, up to 4096 bytes.
+/// Visible ASCII without quote and backslash: safe in a header, in JSON and in an environment. 16 bytes at least, since
+/// a placeholder of fewer could turn up by chance; 4096 at most.
 pub(super) fn fits_a_header(bytes: &[u8]) -> bool {
-    (1..=4096).contains(&bytes.len()) && bytes.iter().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(b))
+    (16..=4096).contains(&bytes.len()) && bytes.iter().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(b))
 }
 
 #[cfg(test)]

@@ -1,0 +1,18 @@
+//! The manual, one page a file: shown by rustdoc and by `sixty manual`. It must never say what the program does not do.
+
+/// Each page's name and text, the first one shown when none is asked for.
+pub const TOPICS: &[(&str, &str)] = &[
+    ("tour", include_str!("tour.md")),
+    ("commands", include_str!("commands.md")),
+    ("audit", include_str!("audit.md")),
+    ("vault-format", include_str!("vault-format.md")),
+];
+
+#[doc = include_str!("tour.md")]
+pub mod tour {}
+#[doc = include_str!("commands.md")]
+pub mod commands {}
+#[doc = include_str!("audit.md")]
+pub mod audit {}
+#[doc = include_str!("vault-format.md")]
+pub mod vault_format {}
