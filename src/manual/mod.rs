@@ -16,3 +16,23 @@ pub mod commands {}
 pub mod audit {}
 #[doc = include_str!("vault-format.md")]
 pub mod vault_format {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code without a language, or indented, would be compiled as Rust by rustdoc.
+    #[test]
+    fn every_piece_of_code_names_its_language() {
+        for (name, text) in TOPICS {
+            let mut open = false;
+            for line in text.lines() {
+                if line.starts_with("```") {
+                    assert!(open || line.len() > 3, "{name}: {line}");
+                    open = !open;
+                }
+                assert!(open || !line.starts_with("    "), "{name}: {line}");
+            }
+        }
+    }
+}
