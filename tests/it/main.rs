@@ -8,6 +8,10 @@
     reason = "a test may panic, talk, and look at its environment; not every build uses all of the harness"
 )]
 
+mod budgets;
 mod examples;
+mod floors;
 mod harness;
 mod native;
+mod needs;
+mod units;
