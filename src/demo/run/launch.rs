@@ -14,7 +14,7 @@ use super::step::{StepError, system};
 use crate::clock::{Boottime, Clock};
 use crate::sys::child::dies_with_us;
 
-/// This very program, even when its file was replaced meanwhile, or lies where another user may not go.
+/// This very program, even where its file lies in a folder that another user may not enter.
 pub(super) const OURSELVES: &str = "/proc/self/exe";
 /// How long a drain may take, and a little more.
 const PATIENCE: Duration = Duration::from_secs(7);
@@ -33,7 +33,7 @@ impl Launched {
     /// # Errors
     /// The process cannot be started.
     pub(super) fn start(config: &Path, home: &Path, log: File, clock: &Clock) -> Result<Self, StepError> {
-        let mut command = Command::new(OURSELVES);
+        let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| OURSELVES.into()));
         command.arg0("sixty").arg("daemon").arg("--config").arg(config).arg("--readable-by-parent");
         command.env_clear().env("HOME", home);
         // A group of its own: Ctrl-C is for us, and we end it in good order.

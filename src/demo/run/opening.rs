@@ -71,7 +71,7 @@ pub(super) fn identify(stage: &mut Stage) -> Result<Shown, StepError> {
     for selector in [&uid, &exe] {
         see(told.selectors.contains(selector), || format!("we are {selector}, not {}", told.selectors.join(" ")))?;
     }
-    see(told.rules == [stage.marker.as_str()], || format!("our rules are {:?}", told.rules))?;
+    see(told.rules == [stage.rule()], || format!("our rules are {:?}", told.rules))?;
     see(told.keys == [KEY], || format!("we may have {:?}", told.keys))?;
     Ok(Shown::Held(format!("we said nothing; it knows {uid} {exe} and lets us have {KEY} alone")))
 }
@@ -80,7 +80,7 @@ pub(super) fn identify(stage: &mut Stage) -> Result<Shown, StepError> {
 fn written(stage: &Stage) -> String {
     let (folder, ca_file) = (quoted(&stage.file("")), quoted(&stage.file("ca.pem")));
     let unlock = serde_json::Value::from(format!("file:{}", stage.file("vault.key").display()));
-    let rule = &stage.marker;
+    let rule = stage.rule();
     format!(
         r#"# Written by `sixty demo`; it goes away with this folder.
 [daemon]
@@ -95,7 +95,8 @@ allow_loopback = true        # it listens on this machine
 unlock = {unlock}
 
 [[rule]]
-name = "{rule}"              # random, no secret: the memory scan must find it, or it proves nothing
+# Random, no secret: the memory scan must find it, or it proves nothing.
+name = "{rule}"
 peer = {{ uid = "self" }}
 keys = ["{KEY}"]
 kinds = ["upstream", "virtual"]

@@ -2,6 +2,7 @@
 //! It must never call a scan clean that was not made, or that would have found nothing anyway.
 
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use super::super::scan::{self, Forms, Motion, Needle, Registers, Report, ScanError, ScanOptions, Verdict};
 use super::launch::Launched;
@@ -12,6 +13,8 @@ use crate::audit::{self, Verified};
 /// Tokens are hexadecimal, and so are the audit's hashes: 10 digits are the same by chance once in 10¹² places.
 const OPTIONS: ScanOptions =
     ScanOptions { sub: 10, forms: Forms::All, registers: Registers::Read, motion: Motion::Held };
+/// The last answer may reach us while the broker still has it in its hands: what counts is what stays.
+const REST: Duration = Duration::from_millis(200);
 const MARKER: &str = "the marker";
 const REFUSED: &str = "the kernel does not let us trace our own child: \
     `cat /proc/sys/kernel/yama/ptrace_scope` must say 0 or 1, or run this as root";
@@ -19,6 +22,7 @@ const REFUSED: &str = "the kernel does not let us trace our own child: \
 pub(super) fn scan(stage: &mut Stage) -> Result<Shown, StepError> {
     let pid = stage.launched.as_ref().map(Launched::pid).unwrap_or_default();
     stage.needles.push(Needle::new(MARKER, stage.marker.as_bytes()));
+    stage.backstage.pause(REST)?;
     let report = scan::scan(pid, &stage.needles, OPTIONS);
     stage.needles.pop();
     let report = report.map_err(|fault| match fault {

@@ -36,7 +36,7 @@ pub(super) struct Stage {
     pub(super) clock: Clock,
     /// The made-up long-lived key.
     pub(super) key: Secret,
-    /// The rule's name: random, no secret, and so in the broker's memory for the scan to find.
+    /// The end of the rule's name: random, no secret, and so in the broker's memory for the scan to find.
     pub(super) marker: String,
     /// Every secret that the broker has handled.
     pub(super) needles: Vec<Needle>,
@@ -70,6 +70,11 @@ impl Stage {
             minute: None,
             own: None,
         })
+    }
+
+    /// The only rule's name.
+    pub(super) fn rule(&self) -> String {
+        format!("demo {}", self.marker)
     }
 
     /// The stand-in.

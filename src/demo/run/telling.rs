@@ -114,15 +114,16 @@ impl Telling {
 }
 
 /// Commands that work while it stays.
-fn hints(stage: &Stage) -> [String; 5] {
+fn hints(stage: &Stage) -> [String; 6] {
     let path = |name: &str| shell_word(&stage.file(name).to_string_lossy());
     let program = std::env::current_exe().unwrap_or_else(|_| "sixty".into());
     let program = shell_word(&program.to_string_lossy());
     let url = stage.studio().url();
     [
         format!("export SIXTY_SOCKET={} SIXTY_CONTROL_SOCKET={}", path("broker.sock"), path("control.sock")),
+        format!("export SIXTY_CONFIG={}", path("sixty.toml")),
         format!("{program} mint {KEY}"),
-        format!("{program} status; {program} audit"),
+        format!("{program} status; {program} audit verify"),
         format!("curl --unix-socket {} http://sixty/v1/leases -d '{{\"key\":\"{KEY}\"}}'", path("broker.sock")),
         format!(
             "curl --cacert {} -H \"Authorization: Bearer $({program} mint {KEY})\" {url}/compatible-mode/v1/models",
