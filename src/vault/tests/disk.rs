@@ -129,7 +129,7 @@ fn the_manuals_test_vector_is_what_the_program_writes() {
     let manual = include_str!("../../manual/vault-format.md");
     let (_, vector) = manual.split_once("<!-- vector -->").unwrap();
     let told = |label: &str| -> Vec<u8> {
-        let (_, text) = vector.split_once(&format!("{label}:\n```\n")).unwrap();
+        let (_, text) = vector.split_once(&format!("{label}:\n```text\n")).unwrap();
         let hex: String = text.split_once("```").unwrap().0.split_whitespace().collect();
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
     };
