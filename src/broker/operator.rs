@@ -21,6 +21,7 @@ use tracing::warn;
 /// The owner, or root, on the control socket.
 pub struct Operator<'a> {
     broker: &'a Broker,
+    peer: &'a Peer,
     principal: Principal,
 }
 
@@ -52,7 +53,7 @@ type Done<T> = Result<T, OperatorError>;
 
 #[allow(clippy::redundant_closure)] // a variant as a function has one lifetime, and these need any
 impl<'a> Operator<'a> {
-    pub(super) fn new(broker: &'a Broker, peer: &Peer) -> Result<Self, Refusal> {
+    pub(super) fn new(broker: &'a Broker, peer: &'a Peer) -> Result<Self, Refusal> {
         let asked = broker.asked();
         let stop = |fault| broker.0.refuse(asked, &Stop::Attest(fault));
         let principal = broker.0.attestor.identify(peer, &Default::default()).map_err(stop)?;
@@ -62,7 +63,7 @@ impl<'a> Operator<'a> {
                 Refusal::new(OperatorError::Stranger.code(), asked.id).saying(OperatorError::Stranger.to_string())
             );
         }
-        Ok(Self { broker, principal })
+        Ok(Self { broker, peer, principal })
     }
 
     /// All keys, without their secrets.
@@ -163,7 +164,8 @@ impl<'a> Operator<'a> {
     /// Which rule decides for a key, for this peer or for an imagined one.
     pub fn why(&self, key: &KeyName, peer: Option<&[Selector]>) -> Done<(Vec<Selector>, Explanation)> {
         let principal = match peer {
-            None => Principal { socket: "broker", ..self.principal.clone() },
+            // Every fact: one that nobody read would be told as one that fails.
+            None => Principal { socket: "broker", ..self.inner().attestor.identify_fully(self.peer)? },
             Some(selectors) => imagined(selectors)?,
         };
         let policy = self.broker.policy();

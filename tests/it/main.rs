@@ -9,9 +9,11 @@
 )]
 
 mod budgets;
+mod actor;
 mod examples;
 mod floors;
 mod harness;
+mod identity;
 mod native;
 mod needs;
 mod units;
