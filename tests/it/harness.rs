@@ -191,9 +191,7 @@ impl World {
     pub fn add_key_at(&self, name: &str, url: &str) -> String {
         let key = random_key();
         self.studio.register(&key);
-        let body = format!(
-            r#"{{"provider":"dashscope","region":"singapore","endpoint":"{url}","secret":"{key}"}}"#
-        );
+        let body = format!(r#"{{"provider":"dashscope","region":"singapore","endpoint":"{url}","secret":"{key}"}}"#);
         let answer = self.control_http("PUT", &format!("/v1/keys/{name}"), Some(&body));
         assert_eq!(answer.status, 201, "{}", answer.text());
         key

@@ -17,7 +17,9 @@ const STRANGER: u32 = 12345;
 
 /// A rule for everybody who is like this.
 fn rule(peer: &str) -> String {
-    format!("[[rule]]\nname = \"only these\"\npeer = {peer}\nkeys = [\"dashscope/*\"]\nkinds = [\"upstream\", \"virtual\"]\n")
+    format!(
+        "[[rule]]\nname = \"only these\"\npeer = {peer}\nkeys = [\"dashscope/*\"]\nkinds = [\"upstream\", \"virtual\"]\n"
+    )
 }
 
 /// A world with a key.
