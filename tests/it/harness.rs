@@ -2,7 +2,7 @@
 //! Everything is killed and removed when the world is dropped, and by then no log and no audit may hold a secret.
 
 use serde_json::Value;
-use sixty::demo::studio::{Studio, StudioOptions, Transport};
+use sixty::demo::studio::{Now, Studio, StudioOptions, Transport};
 use std::{
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
@@ -264,28 +264,40 @@ fn has_a_secrets_shape(text: &str) -> bool {
 }
 
 /// The stand-in on a thread and a loop of its own, ended when dropped.
-struct Upstream {
-    studio: Studio,
+pub struct Upstream {
+    pub studio: Studio,
     end: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Upstream {
-    fn start(ca_file: PathBuf) -> Self {
+    /// On TLS and a free port; its authority's certificate goes to this file.
+    pub fn start(ca_file: PathBuf) -> Self {
+        let options = StudioOptions { transport: Transport::Tls, ca_file: Some(ca_file), ..StudioOptions::new(now()) };
+        Self::with(options)
+    }
+
+    /// Without TLS, on this port.
+    pub fn plain(port: u16) -> Self {
+        Self::with(StudioOptions { transport: Transport::Plain, port, ..StudioOptions::new(now()) })
+    }
+
+    fn with(options: StudioOptions) -> Self {
         let (tell, told) = std::sync::mpsc::channel();
         let (end, ended) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let now = Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs());
-                let options =
-                    StudioOptions { transport: Transport::Tls, ca_file: Some(ca_file), ..StudioOptions::new(now) };
                 tell.send(Studio::start(options).await.unwrap()).unwrap();
                 let _ = ended.await;
             });
         });
         Self { studio: told.recv().unwrap(), end: Some(end), thread: Some(thread) }
     }
+}
+
+fn now() -> Now {
+    Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs())
 }
 
 impl Drop for Upstream {

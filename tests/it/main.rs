@@ -15,6 +15,7 @@ mod floors;
 mod harness;
 mod hostile;
 mod identity;
+mod minting;
 mod native;
 mod needs;
 mod units;
