@@ -1,6 +1,7 @@
 //! Why an operator's act failed, by who can mend it. Told in full, since it is told to the owner; never a byte of a key.
 
 use crate::{
+    attest::AttestError,
     audit::AuditError,
     issuer::MintError,
     model::{Code, Malformed},
@@ -47,6 +48,9 @@ pub enum OperatorError {
     /// The new config is faulty; the old rules stay.
     #[error("the old rules stay in force: {0}")]
     Reload(String),
+    /// Who asks ended, or changed its program meanwhile.
+    #[error(transparent)]
+    Peer(#[from] AttestError),
     /// A selector with a value that it cannot have.
     #[error(transparent)]
     Selector(#[from] Malformed),
@@ -56,7 +60,7 @@ impl OperatorError {
     /// The code of the refusal.
     pub fn code(&self) -> Code {
         match self {
-            Self::Stranger => Code::Denied,
+            Self::Stranger | Self::Peer(_) => Code::Denied,
             Self::Lend(LendError::Locked) | Self::NeedsPassphrase => Code::Locked,
             Self::Change(ChangeError::Lend(LendError::Locked)) => Code::Locked,
             Self::Mint(MintError::Key(LendError::Locked)) => Code::Locked,

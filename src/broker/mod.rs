@@ -149,7 +149,7 @@ impl Broker {
             Refusal::new(Code::Denied, asked.id)
         })?;
         let uid = peer.uid();
-        match self.0.caps.take(uid) {
+        match self.0.caps.take(uid, socket) {
             Some(seat) => Ok(Session::new(self.clone(), peer, seat)),
             None => {
                 warn!(uid, "a user has all the connections that one may have");

@@ -21,6 +21,7 @@ use tracing::warn;
 /// The owner, or root, on the control socket.
 pub struct Operator<'a> {
     broker: &'a Broker,
+    peer: &'a Peer,
     principal: Principal,
 }
 
@@ -52,7 +53,7 @@ type Done<T> = Result<T, OperatorError>;
 
 #[allow(clippy::redundant_closure)] // a variant as a function has one lifetime, and these need any
 impl<'a> Operator<'a> {
-    pub(super) fn new(broker: &'a Broker, peer: &Peer) -> Result<Self, Refusal> {
+    pub(super) fn new(broker: &'a Broker, peer: &'a Peer) -> Result<Self, Refusal> {
         let asked = broker.asked();
         let stop = |fault| broker.0.refuse(asked, &Stop::Attest(fault));
         let principal = broker.0.attestor.identify(peer, &Default::default()).map_err(stop)?;
@@ -62,7 +63,7 @@ impl<'a> Operator<'a> {
                 Refusal::new(OperatorError::Stranger.code(), asked.id).saying(OperatorError::Stranger.to_string())
             );
         }
-        Ok(Self { broker, principal })
+        Ok(Self { broker, peer, principal })
     }
 
     /// All keys, without their secrets.
@@ -125,13 +126,20 @@ impl<'a> Operator<'a> {
     /// Mints once and throws the token away. Lifts a quarantine if the provider takes the key again.
     pub async fn test(&self, name: &KeyName) -> Done<KeyTested> {
         let inner = self.inner();
-        let quarantined = self.key(name)?.quarantine.is_some();
+        let before = self.key(name)?;
         inner.vault.lift(name)?;
+        inner.issuer.rouse(name);
         let began = inner.clock.boot();
-        let minted = inner.issuer.mint(self.permit(name)?).await?;
-        if quarantined {
-            self.changed(name, |change| Action::KeyRestored(change))?;
+        let tried = inner.issuer.mint(self.permit(name)?).await;
+        if let Some(quarantine) = before.quarantine {
+            if tried.is_err() {
+                // An answer that never came proves nothing: what was known of the key is still so.
+                inner.vault.quarantine(name, &before.meta.fingerprint, &quarantine.reason)?;
+            } else {
+                self.changed(name, |change| Action::KeyRestored(change))?;
+            }
         }
+        let minted = tried?;
         let now = inner.clock.boot();
         Ok(KeyTested {
             ok: true,
@@ -163,7 +171,8 @@ impl<'a> Operator<'a> {
     /// Which rule decides for a key, for this peer or for an imagined one.
     pub fn why(&self, key: &KeyName, peer: Option<&[Selector]>) -> Done<(Vec<Selector>, Explanation)> {
         let principal = match peer {
-            None => Principal { socket: "broker", ..self.principal.clone() },
+            // Every fact: one that nobody read would be told as one that fails.
+            None => Principal { socket: "broker", ..self.inner().attestor.identify_fully(self.peer)? },
             Some(selectors) => imagined(selectors)?,
         };
         let policy = self.broker.policy();

@@ -58,7 +58,7 @@ impl Session {
         if let Some(rate) = permit.rate() {
             broker.ledger.take(permit.holder(), rate).map_err(|wait| Stop::Rate(permit.rule().into(), wait))?;
         }
-        broker.ledger.room(principal.uid)?;
+        let room = broker.ledger.room(principal.uid)?;
         let owner = self.owner(&permit)?;
         let terms = terms(&permit, &principal);
         let (key, kind, uses) = (permit.key().clone(), permit.kind(), permit.uses());
@@ -68,7 +68,7 @@ impl Session {
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
         let left = deadline.since(broker.clock.boot()).as_secs();
-        let id = broker.ledger.enter(New { terms, digest, deadline, expires_at, uses }, owner)?;
+        let id = room.enter(New { terms, digest, deadline, expires_at, uses }, owner)?;
         let lease = Lease {
             id,
             key,
@@ -127,13 +127,22 @@ impl Session {
     }
 
     /// The leases of the caller's user, without tokens.
-    pub fn leases(&self) -> Vec<LeaseSummary> {
-        self.broker.0.ledger.list(Some(self.peer.uid()), Ended::Left)
+    pub fn leases(&self) -> Result<Vec<LeaseSummary>, Refusal> {
+        let uid = self.present()?;
+        Ok(self.broker.0.ledger.list(Some(uid), Ended::Left))
     }
 
     /// Takes back one lease of the caller's user.
-    pub fn revoke(&self, id: LeaseId) -> Revoked {
-        self.broker.0.revoke(None, &Which::OwnId(id, self.peer.uid()))
+    pub fn revoke(&self, id: LeaseId) -> Result<Revoked, Refusal> {
+        let uid = self.present()?;
+        Ok(self.broker.0.revoke(None, &Which::OwnId(id, uid)))
+    }
+
+    /// The caller's user, if the process that connected is still there: whoever else holds its socket is nobody.
+    fn present(&self) -> Result<u32, Refusal> {
+        let asked = self.broker.asked();
+        let gone = |fault| self.broker.0.refuse(asked, &Stop::Attest(fault));
+        self.peer.still_there().map(|()| self.peer.uid()).map_err(gone)
     }
 
     /// What the broker makes of this peer.

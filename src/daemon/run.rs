@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     endpoint::{ControlOptions, Door, Entrance, Server},
     observe::{About, metrics, status},
-    sys::socket::{Modes, Place, bind_unix},
+    sys::socket::{BindError, Modes, Place, bind_unix},
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -116,6 +116,10 @@ impl Served {
         }
         match self.bind_again() {
             Ok(()) => warn!(path = %self.path.display(), "the socket was removed; it is there again"),
+            Err(DaemonError::Bind(BindError::InUse { path })) => {
+                error!(path = %path.display(), "another daemon has taken the socket; it is left to it");
+                self.place = None;
+            }
             Err(fault) => error!(%fault, "the socket was removed and cannot be made again"),
         }
     }

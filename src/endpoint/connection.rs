@@ -74,6 +74,10 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
         () = pace.overdue(limits) => return,
         _ = closing.wait_for(|closing| *closing) => {}
     }
+    // A stream without an end would keep the house open for as long as it may be.
+    if pace.is(Phase::Following) {
+        return;
+    }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
         _ = connection => {}

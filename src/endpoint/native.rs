@@ -40,7 +40,10 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
     let method = request.method().clone();
     match (&method, path.as_str()) {
         (&Method::POST, "/v1/leases") => lease(session, options, request).await,
-        (&Method::GET, "/v1/leases") => Reply::json(200, &Leases { leases: session.leases() }),
+        (&Method::GET, "/v1/leases") => match session.leases() {
+            Ok(leases) => Reply::json(200, &Leases { leases }),
+            Err(refusal) => Reply::refusal(&refusal),
+        },
         (&Method::DELETE, path) if path.starts_with("/v1/leases/") => revoke(session, path),
         (&Method::GET, "/v1/whoami") => match session.whoami() {
             Ok(whoami) => Reply::json(200, &whoami),
@@ -98,15 +101,13 @@ async fn granted(session: &Session, options: &EndpointOptions, request: Request<
 }
 
 fn revoke(session: &Session, path: &str) -> Reply {
-    match path.trim_start_matches("/v1/leases/").parse() {
-        Ok(id) => {
-            let Revoked { leases, upstream_seconds, .. } = session.revoke(id);
-            if leases == 0 {
-                // Another's lease and none at all are the same to a stranger.
-                return Reply::refusal(&Refusal::new(Code::Denied, session.broker().request_id()));
-            }
+    let id = path.trim_start_matches("/v1/leases/").parse().map_err(|fault| malformed(session, &fault));
+    match id.and_then(|id| session.revoke(id)) {
+        // Another's lease and none at all are the same to a stranger.
+        Ok(Revoked { leases: 0, .. }) => Reply::refusal(&Refusal::new(Code::Denied, session.broker().request_id())),
+        Ok(Revoked { upstream_seconds, .. }) => {
             Reply::json(200, &OneRevoked { revoked: true, residual: Residual { upstream_seconds } })
         }
-        Err(fault) => Reply::refusal(&malformed(session, &fault)),
+        Err(refusal) => Reply::refusal(&refusal),
     }
 }

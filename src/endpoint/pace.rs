@@ -53,7 +53,7 @@ impl Pace {
         self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    fn is(&self, phase: Phase) -> bool {
+    pub(super) fn is(&self, phase: Phase) -> bool {
         self.0.phase.load(Ordering::Relaxed) == phase as u8
     }
 

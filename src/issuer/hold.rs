@@ -70,6 +70,11 @@ impl Holds {
         self.with(key, |hold| (hold.rest, hold.failures) = (None, 0));
     }
 
+    /// This key's rest ends; the next one is not shorter for it.
+    pub(super) fn rouse(&self, key: &KeyName) {
+        self.with(key, |hold| hold.rest = None);
+    }
+
     /// Rests end: the operator changed something.
     pub(super) fn forget(&self) {
         self.keys().clear();

@@ -12,12 +12,12 @@ pub use virtual_key::{Shape, shape};
 use crate::{
     audit::Audit,
     clock::{Boottime, Clock},
-    model::{Kind, Ttl},
+    model::{KeyName, Kind, Ttl},
     policy::Permit,
     recipe::{Limits, Loopback, PlaceFault, Recipe},
     secret::Secret,
     upstream::Upstream,
-    vault::{LendError, Vault},
+    vault::{LendError, Listed, Vault},
 };
 use flight::Flights;
 use hold::Holds;
@@ -153,11 +153,22 @@ impl Issuer {
         self.0.parts.upstream.cool();
     }
 
-    fn mint_virtual(&self, permit: &Permit) -> Result<Minted, MintError> {
-        let listed = self.0.parts.vault.meta(permit.key())?;
-        if listed.quarantine.is_some() {
-            return Err(LendError::Quarantined(permit.key().clone()).into());
+    /// Lets a key that rests be tried at once: its owner wants to know.
+    pub fn rouse(&self, key: &KeyName) {
+        self.0.holds.rouse(key);
+    }
+
+    /// What is known of a key that may be used now.
+    fn lent(&self, key: &KeyName) -> Result<Listed, LendError> {
+        let listed = self.0.parts.vault.meta(key)?;
+        match listed.quarantine {
+            None => Ok(listed),
+            Some(_) => Err(LendError::Quarantined(key.clone())),
         }
+    }
+
+    fn mint_virtual(&self, permit: &Permit) -> Result<Minted, MintError> {
+        let listed = self.lent(permit.key())?;
         let (token, digest) = virtual_key::generate().map_err(|_| MintError::Random)?;
         Ok(Minted {
             token,

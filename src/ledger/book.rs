@@ -84,7 +84,10 @@ pub(super) struct Book {
     owners: Vec<Owner>,
     by_process: HashMap<(u32, u64), u32>,
     deadlines: BTreeMap<u64, Vec<u32>>,
+    /// Leases and kept rooms of each user.
     per_uid: HashMap<u32, usize>,
+    /// Rooms that are kept, of all users.
+    rooms: usize,
     ended: VecDeque<LeaseSummary>,
     pub(super) rates: Rates,
 }
@@ -105,6 +108,7 @@ impl Book {
             by_process: HashMap::new(),
             deadlines: BTreeMap::new(),
             per_uid: HashMap::new(),
+            rooms: 0,
             ended: VecDeque::new(),
             rates: Rates::default(),
         }
@@ -135,16 +139,26 @@ impl Book {
         (number, true)
     }
 
-    pub(super) fn room(&self, uid: u32) -> Result<(), Full> {
-        if self.slots.live() >= self.options.leases {
+    pub(super) fn take_room(&mut self, uid: u32) -> Result<(), Full> {
+        if self.slots.live() + self.rooms >= self.options.leases {
             return Err(Full::All);
         }
-        let taken = self.per_uid.get(&uid).copied().unwrap_or_default();
-        if taken >= self.options.leases_per_uid { Err(Full::Uid) } else { Ok(()) }
+        let count = self.per_uid.entry(uid).or_default();
+        if *count >= self.options.leases_per_uid {
+            return Err(Full::Uid);
+        }
+        *count += 1;
+        self.rooms += 1;
+        Ok(())
     }
 
+    pub(super) fn give_room(&mut self, uid: u32) {
+        self.rooms -= 1;
+        self.leave(uid);
+    }
+
+    /// Enters a lease that room was kept for.
     pub(super) fn enter(&mut self, new: New, owner: Option<u32>) -> Result<LeaseId, Full> {
-        self.room(new.terms.uid)?;
         let tag = tag()?;
         *self.per_uid.entry(new.terms.uid).or_default() += 1;
         let owner = owner.unwrap_or(NONE);
@@ -287,18 +301,22 @@ impl Book {
         self.index.remove(&slot.digest, number);
         self.shelf.release(slot.terms);
         if let Some(summary) = summary {
-            if let Some(count) = self.per_uid.get_mut(&summary.uid) {
-                *count -= 1;
-                if *count == 0 {
-                    self.per_uid.remove(&summary.uid);
-                }
-            }
+            self.leave(summary.uid);
             if self.ended.len() == REMEMBERED {
                 self.ended.pop_front();
             }
             self.ended.push_back(summary);
         }
         slot
+    }
+
+    fn leave(&mut self, uid: u32) {
+        if let Some(count) = self.per_uid.get_mut(&uid) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_uid.remove(&uid);
+            }
+        }
     }
 
     fn summary(&self, number: u32, slot: &Slot, now: Boottime, state: &'static str) -> Option<LeaseSummary> {

@@ -44,13 +44,18 @@ impl Ledger {
         Self { book: Arc::new(Mutex::new(Book::new(options))), clock, earlier: Arc::default() }
     }
 
-    /// Whether there is room for one more lease of this user: asked before a token is minted in vain.
-    pub fn room(&self, uid: u32) -> Result<(), Full> {
-        self.book().room(uid)
+    /// Keeps room for one lease of this user, so that nothing is minted that cannot be entered.
+    pub fn room(&self, uid: u32) -> Result<Room, Full> {
+        self.book().take_room(uid)?;
+        Ok(Room { ledger: self.clone(), uid })
     }
 
     /// Enters one lease. With an owner it lives at most as long as that process.
     pub fn enter(&self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
+        self.room(new.terms.uid)?.enter(new, owner)
+    }
+
+    fn entered(&self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
         let mut book = self.book();
         let owner = match owner {
             None => None,
@@ -109,6 +114,26 @@ impl Ledger {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Room for one lease, given back by being dropped.
+#[must_use = "room that is dropped is somebody else's"]
+pub struct Room {
+    ledger: Ledger,
+    uid: u32,
+}
+
+impl Room {
+    /// Enters the lease that the room was kept for. With an owner it lives at most as long as that process.
+    pub fn enter(self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
+        self.ledger.entered(new, owner)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.ledger.book().give_room(self.uid);
     }
 }
 

@@ -31,6 +31,10 @@ impl TryFrom<String> for KeyName {
             // The text is not quoted: a key pasted in the place of its name must not reach a log.
             return Err(Malformed::new("not a key name: words of a-z 0-9 . _ - joined by /, at most 128 bytes"));
         }
+        if ["sk-", "st-", "sixty_"].iter().any(|prefix| text.split('/').any(|word| word.starts_with(prefix))) {
+            // A client that thinks it talks to the provider sends its key here: it must not become a name in the audit.
+            return Err(Malformed::new("this looks like a key itself: say its name, and never send a key"));
+        }
         if matches!(text.rsplit('/').next(), Some("rotate" | "test")) && text.contains('/') {
             return Err(Malformed::new("a key's name may not end in /rotate or /test: those are routes"));
         }
@@ -107,8 +111,10 @@ mod tests {
 
     #[test]
     fn a_secret_in_place_of_a_name_is_not_quoted_back() {
-        let fault = "sk-ABCDEF".parse::<KeyName>().unwrap_err();
-        assert!(!fault.to_string().contains("ABCDEF"));
+        for secret in ["sk-ABCDEF", "sk-abcdef", "st-abcdef", "sixty_abcdef", "dashscope/sk-abcdef"] {
+            let fault = secret.parse::<KeyName>().unwrap_err();
+            assert!(!fault.to_string().to_lowercase().contains("abcdef"));
+        }
     }
 
     #[test]

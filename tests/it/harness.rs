@@ -1,14 +1,14 @@
 //! A world for one test: a pretend Model Studio on TLS, a real daemon in a directory of its own, and ways to talk to it.
-//! Everything is killed and removed when the world is dropped.
+//! Everything is killed and removed when the world is dropped, and by then no log and no audit may hold a secret.
 
 use serde_json::Value;
-use sixty::demo::studio::{Studio, StudioOptions, Transport};
+use sixty::demo::studio::{Now, Studio, StudioOptions, Transport};
 use std::{
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 use tempfile::TempDir;
@@ -45,16 +45,21 @@ impl World {
 
     /// The same with further arguments for `sixty daemon`.
     pub fn with_arguments(config: &str, arguments: &[&'static str]) -> Self {
+        let mut world = Self::asleep(config, arguments);
+        world.start();
+        world
+    }
+
+    /// The same, and the daemon not started yet.
+    pub fn asleep(config: &str, arguments: &[&'static str]) -> Self {
         let directory = tempfile::Builder::new().prefix("sixty-").tempdir().unwrap();
         // Other users must be able to reach the socket: the policy, not the path, keeps them out.
         std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let upstream = Upstream::start(directory.path().join("ca.pem"));
         let arguments = arguments.to_vec();
-        let mut world =
-            Self { studio: upstream.studio.clone(), directory, daemon: None, _upstream: upstream, arguments };
+        let world = Self { studio: upstream.studio.clone(), directory, daemon: None, _upstream: upstream, arguments };
         world.configure(config);
         write_key_file(&world.path("vault.key"));
-        world.start();
         world
     }
 
@@ -65,7 +70,8 @@ impl World {
             |name: &str, text: String| if config.contains(&format!("[{name}]")) { String::new() } else { text };
         let directory = self.directory.path().display();
         let text = format!(
-            "{}{}{}{config}",
+            "{}{}{}{}{config}",
+            section("log", "[log]\nlevel = \"trace\"\n".into()),
             section(
                 "daemon",
                 format!("[daemon]\nruntime_dir = \"{directory}/run\"\nstate_dir = \"{directory}/state\"\n")
@@ -80,21 +86,30 @@ impl World {
 
     /// Starts the daemon and waits until it answers.
     pub fn start(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
-        let child = self
-            .command(&["daemon", "--config", self.path("sixty.toml").to_str().unwrap()])
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.daemon = Some(child);
+        self.start_by(self.daemon_command());
+    }
+
+    /// How the daemon is started.
+    pub fn daemon_command(&self) -> Command {
+        let mut command = self.command(&["daemon", "--config", self.path("sixty.toml").to_str().unwrap()]);
+        command.args(&self.arguments);
+        command
+    }
+
+    /// Starts the daemon in a way of the test's own and waits until it answers.
+    pub fn start_by(&mut self, command: Command) {
+        self.spawn(command);
         let answers = || {
             let alive = std::fs::metadata(self.broker()).is_ok();
             alive && self.try_http("GET", "/healthz", None).is_some_and(|answer| answer.status == 200)
         };
         assert!(soon(Duration::from_secs(20), answers), "the daemon did not start:\n{}", self.log());
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(&mut self, mut command: Command) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        self.daemon = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
     /// SIGTERM, and its exit code.
@@ -169,12 +184,14 @@ impl World {
 
     /// Stores a fresh random key that the stand-in takes, and gives it.
     pub fn add_key(&self, name: &str) -> String {
+        self.add_key_at(name, &self.studio.url())
+    }
+
+    /// The same with a stand-in that lives elsewhere, or not at all.
+    pub fn add_key_at(&self, name: &str, url: &str) -> String {
         let key = random_key();
         self.studio.register(&key);
-        let body = format!(
-            r#"{{"provider":"dashscope","region":"singapore","endpoint":"{}","secret":"{key}"}}"#,
-            self.studio.url()
-        );
+        let body = format!(r#"{{"provider":"dashscope","region":"singapore","endpoint":"{url}","secret":"{key}"}}"#);
         let answer = self.control_http("PUT", &format!("/v1/keys/{name}"), Some(&body));
         assert_eq!(answer.status, 201, "{}", answer.text());
         key
@@ -204,38 +221,83 @@ impl World {
     }
 }
 
+impl World {
+    /// Whatever was said or written down at the most talkative level: none of it may be a secret.
+    fn assert_that_nothing_leaked(&self) {
+        let mut files = vec![self.path("log")];
+        let state = std::fs::read_dir(self.path("state")).into_iter().flatten().flatten().map(|file| file.path());
+        files.extend(state.filter(|path| path.to_string_lossy().contains("audit")));
+        for file in files {
+            let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap_or_default()).into_owned();
+            let known = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
+            // A test that knows a secret is one way to find it; the shape finds those that no test looked at.
+            assert!(!known.iter().any(|secret| text.contains(secret)), "a secret stands in {}", file.display());
+            assert!(!has_a_secrets_shape(&text), "something like a secret stands in {}", file.display());
+        }
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
             eprintln!("the daemon's log:\n{}", self.log());
+        } else {
+            self.assert_that_nothing_leaked();
         }
     }
 }
 
+/// Every key and token that a test of this process has seen.
+static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// From now on this text must stand in no log.
+pub fn remember(secret: &str) {
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
+}
+
+fn has_a_secrets_shape(text: &str) -> bool {
+    ["sk-", "st-", "sixty_"].iter().any(|prefix| {
+        let long = |rest: &str| rest.bytes().take_while(u8::is_ascii_alphanumeric).count() >= 24;
+        text.match_indices(prefix).any(|(at, _)| long(&text[at + prefix.len()..]))
+    })
+}
+
 /// The stand-in on a thread and a loop of its own, ended when dropped.
-struct Upstream {
-    studio: Studio,
+pub struct Upstream {
+    pub studio: Studio,
     end: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Upstream {
-    fn start(ca_file: PathBuf) -> Self {
+    /// On TLS and a free port; its authority's certificate goes to this file.
+    pub fn start(ca_file: PathBuf) -> Self {
+        let options = StudioOptions { transport: Transport::Tls, ca_file: Some(ca_file), ..StudioOptions::new(now()) };
+        Self::with(options)
+    }
+
+    /// Without TLS, on this port.
+    pub fn plain(port: u16) -> Self {
+        Self::with(StudioOptions { transport: Transport::Plain, port, ..StudioOptions::new(now()) })
+    }
+
+    fn with(options: StudioOptions) -> Self {
         let (tell, told) = std::sync::mpsc::channel();
         let (end, ended) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let now = Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs());
-                let options =
-                    StudioOptions { transport: Transport::Tls, ca_file: Some(ca_file), ..StudioOptions::new(now) };
                 tell.send(Studio::start(options).await.unwrap()).unwrap();
                 let _ = ended.await;
             });
         });
         Self { studio: told.recv().unwrap(), end: Some(end), thread: Some(thread) }
     }
+}
+
+fn now() -> Now {
+    Arc::new(|| SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs())
 }
 
 impl Drop for Upstream {
@@ -265,7 +327,9 @@ impl Answer {
     /// The token of a lease.
     pub fn token(&self) -> String {
         assert!(self.status == 201 || self.status == 200, "{} {}", self.status, self.text());
-        self.json()["token"].as_str().unwrap().to_owned()
+        let token = self.json()["token"].as_str().unwrap().to_owned();
+        remember(&token);
+        token
     }
 
     /// The code of a refusal.
@@ -340,6 +404,8 @@ pub fn random_key() -> String {
     let mut bytes = [0; 24];
     std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    // The digits alone: without the prefix it is no less a secret.
+    remember(&hex);
     format!("sk-{hex}")
 }
 

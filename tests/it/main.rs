@@ -9,9 +9,14 @@
 )]
 
 mod budgets;
+mod actor;
 mod examples;
 mod floors;
 mod harness;
+mod hostile;
+mod identity;
+mod minting;
 mod native;
 mod needs;
 mod units;
+mod policy;

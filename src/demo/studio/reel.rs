@@ -53,11 +53,13 @@ impl Reel {
     }
 
     /// The first half of the bytes under the length of the whole: hyper closes the connection when they run out.
+    /// A moment passes before that, in which the half is sent: hyper throws away what it still holds.
     pub(super) fn cut(mut self) -> Self {
         let mut body = self.drain();
         self.length = Length::Told(body.len() as u64);
         body.truncate(body.len() / 2);
-        self.frames = VecDeque::from([Bytes::from(body)]);
+        self.frames = VecDeque::from([Bytes::from(body), Bytes::new()]);
+        self.pause = Duration::from_millis(20);
         self
     }
 

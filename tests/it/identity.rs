@@ -1,0 +1,422 @@
+//! Who asks, with real users, programs, cgroups and namespaces: a fact that is not so gives nothing.
+
+use crate::{
+    actor::{Actor, copied, itself, part},
+    harness::{MINE, World, exchange, is_root, program, signal, soon},
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+const STRANGER: u32 = 12345;
+
+/// A rule for everybody who is like this.
+fn rule(peer: &str) -> String {
+    format!(
+        "[[rule]]\nname = \"only these\"\npeer = {peer}\nkeys = [\"dashscope/*\"]\nkinds = [\"upstream\", \"virtual\"]\n"
+    )
+}
+
+/// A world with a key.
+fn world(config: &str) -> World {
+    let world = World::new(config);
+    world.add_key("dashscope/main");
+    world
+}
+
+/// Whether a test that needs root can be made; one line says so if not.
+fn as_root(test: &str) -> bool {
+    if !is_root() {
+        eprintln!("not tried, needs root: {test}");
+    }
+    is_root()
+}
+
+/// `sixty mint` by this program, through a shell that is its parent.
+fn mint_by(world: &World, program: &Path, before: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("{before} \"$0\" mint dashscope/main --json; exit $?");
+    command.args(["-c", &script]).arg(program).env("SIXTY_SOCKET", world.broker());
+    command
+}
+
+fn id(out: &Output) -> String {
+    let lease: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+    lease["id"].as_str().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&out.stderr))).to_owned()
+}
+
+fn assert_denied(out: &Output) {
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!((out.status.code(), said.contains("denied")), (Some(77), true), "{said}");
+    assert!(out.stdout.is_empty());
+}
+
+/// `POST /v1/why` and `sixty why` about a peer: both name the same selector.
+fn assert_why(world: &World, peer: &str, failed: &str) {
+    let body = json!({ "key": "dashscope/main", "peer": [peer] }).to_string();
+    let told = world.control_http("POST", "/v1/why", Some(&body)).json();
+    assert_eq!((&told["decides"], told["steps"][0]["failed"].as_str()), (&Value::Null, Some(failed)), "{told}");
+    let said = world.sixty(&["why", "dashscope/main", "--peer", peer]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let row = said.lines().find(|line| line.starts_with("only these")).unwrap_or_else(|| panic!("{said}"));
+    assert!(row.contains(failed), "{said}");
+}
+
+#[test]
+fn another_user_is_denied_and_why_names_the_uid() {
+    let world = world(&rule("{ uid = \"self\" }"));
+    assert_why(&world, &format!("uid:{STRANGER}"), "uid");
+    assert_eq!(world.mint(r#"{"key":"dashscope/main"}"#).status, 201);
+    if !as_root("asking as another user") {
+        return;
+    }
+    let ours = copied(&program(), &world.path("bin/sixty"));
+    assert_denied(&mint_by(&world, &ours, "").uid(STRANGER).gid(STRANGER).output().unwrap());
+    // A group of root's does not make root of somebody.
+    assert_denied(&mint_by(&world, &ours, "").uid(STRANGER).gid(0).output().unwrap());
+    let record = world.audit().into_iter().find(|line| line["verdict"] == "denied");
+    assert!(record.is_some_and(|line| line.to_string().contains("12345")), "{:#?}", world.audit());
+}
+
+#[test]
+fn a_refusal_tells_a_stranger_nothing_of_the_rules_or_the_keys() {
+    if !as_root("asking as another user") {
+        return;
+    }
+    let world = world(&rule("{ uid = \"self\" }"));
+    let ours = copied(&program(), &world.path("bin/sixty"));
+    let ask = |key: &str| {
+        let mut command = Command::new(&ours);
+        command.args(["mint", key]).env("SIXTY_SOCKET", world.broker()).uid(STRANGER).gid(STRANGER);
+        let said = String::from_utf8_lossy(&command.output().unwrap().stderr).into_owned();
+        said.split("(request").next().unwrap().to_owned()
+    };
+    assert_eq!(ask("dashscope/main"), ask("dashscope/none"), "a key that is there and one that is not are the same");
+    assert!(!ask("dashscope/main").contains("only these"));
+}
+
+#[test]
+fn another_program_is_denied_and_why_names_the_exe() {
+    let world = world(&rule("{ uid = \"self\", exe = \"DIRECTORY/bin/trusted\" }"));
+    let trusted = copied(&program(), &world.path("bin/trusted"));
+    let other = copied(&program(), &world.path("bin/other"));
+    id(&mint_by(&world, &trusted, "").output().unwrap());
+    assert_denied(&mint_by(&world, &other, "").output().unwrap());
+    // A symbolic link is the program that it points to; argv[0] is nothing at all.
+    let link = world.path("bin/link");
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    assert_denied(&mint_by(&world, &link, "").output().unwrap());
+    let uid = nix::unistd::geteuid();
+    let body = json!({ "key": "dashscope/main", "peer": [format!("uid:{uid}"), "exe:/usr/bin/curl"] }).to_string();
+    let told = world.control_http("POST", "/v1/why", Some(&body)).json();
+    assert_eq!(told["steps"][0]["failed"], "exe", "{told}");
+    assert_eq!(told["steps"][0]["had"], "/usr/bin/curl");
+}
+
+#[test]
+fn the_bytes_of_a_program_count_when_a_rule_names_their_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let right = copied(&program(), &folder.path().join("right"));
+    let hash: String = Sha256::digest(std::fs::read(&right).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
+    let world = world(&rule(&format!("{{ exe_sha256 = \"{hash}\" }}")));
+    id(&mint_by(&world, &right, "").output().unwrap());
+    // The same program with one byte more runs as well, and is another.
+    let wrong = copied(&right, &folder.path().join("wrong"));
+    let append = format!("printf x >> {}", wrong.display());
+    assert!(Command::new("sh").args(["-c", &append]).status().unwrap().success());
+    assert_denied(&mint_by(&world, &wrong, "").output().unwrap());
+    // The same bytes anywhere else are the same program.
+    let moved = folder.path().join("moved");
+    std::fs::rename(&right, &moved).unwrap();
+    id(&mint_by(&world, &moved, "").output().unwrap());
+    // A file that was changed in its place is hashed again, although it was known.
+    assert!(Command::new("cp").arg(&wrong).arg(&moved).status().unwrap().success());
+    assert_denied(&mint_by(&world, &moved, "").output().unwrap());
+}
+
+#[test]
+fn a_program_that_was_deleted_has_no_path_any_more() {
+    let world = world(&rule("{ exe = \"DIRECTORY/bin/trusted\" }"));
+    let trusted = copied(&itself(), &world.path("bin/trusted"));
+    let mut actor = Actor::start(part(&trusted, "ask", &world.broker()));
+    assert!(actor.does().starts_with("201 "));
+    std::fs::remove_file(&trusted).unwrap();
+    assert_eq!(actor.does(), "403 denied");
+    // Another file at its place does not make it the trusted one again.
+    copied(&itself(), &trusted);
+    assert_eq!(actor.does(), "403 denied");
+}
+
+#[test]
+fn a_program_mounted_over_the_trusted_path_is_not_trusted() {
+    if !as_root("a mount namespace of the caller's own") {
+        return;
+    }
+    let world = world(&rule("{ exe = \"DIRECTORY/bin/trusted\" }"));
+    let trusted = copied(&program(), &world.path("bin/trusted"));
+    let evil = copied(&program(), &world.path("bin/evil"));
+    id(&mint_by(&world, &trusted, "").output().unwrap());
+    let before = format!("mount --bind {} {} &&", evil.display(), trusted.display());
+    let shell = mint_by(&world, &trusted, &before);
+    let mut command = Command::new("unshare");
+    command.arg("-m").arg(shell.get_program()).args(shell.get_args()).env("SIXTY_SOCKET", world.broker());
+    assert_denied(&command.output().unwrap());
+}
+
+/// A cgroup of version 2 for one test; removed with it.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?;
+        let path = Path::new(mount).join(name);
+        std::fs::create_dir(&path).ok().map(|()| Self(path))
+    }
+
+    fn enter(&self) -> String {
+        format!("echo $$ > {}/cgroup.procs &&", self.0.display())
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let gone = || std::fs::remove_dir(&self.0).is_ok();
+        soon(Duration::from_secs(2), gone);
+    }
+}
+
+#[test]
+fn another_unit_is_denied_and_why_names_the_unit() {
+    let name = format!("sixty-test-{}.service", std::process::id());
+    let world = world(&rule("{ unit = \"sixty-test-*.service\" }"));
+    assert_why(&world, "unit:cron.service", "unit");
+    let ours = program();
+    assert_denied(&mint_by(&world, &ours, "").output().unwrap());
+    let (Some(group), Some(other)) = (Cgroup::new(&name), Cgroup::new(&format!("other-{name}"))) else {
+        eprintln!("not tried, needs root and cgroup 2: asking from a unit");
+        return;
+    };
+    id(&mint_by(&world, &ours, &group.enter()).output().unwrap());
+    assert_denied(&mint_by(&world, &ours, &other.enter()).output().unwrap());
+    // Asked about itself, a process is told by what it really is.
+    let why = |before: &str| {
+        let script = format!("{before} \"$0\" why dashscope/main --json");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(&ours).env("SIXTY_CONTROL_SOCKET", world.control());
+        serde_json::from_slice::<Value>(&command.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(why(&group.enter())["decides"], "only these");
+    assert_eq!(why(&other.enter())["steps"][0]["had"], format!("other-{name}"));
+}
+
+#[test]
+fn a_cgroup_inside_of_the_named_one_counts_only_by_pattern() {
+    let name = format!("sixty-cg-{}", std::process::id());
+    let world = world(&rule(&format!("{{ cgroup = \"/{name}/*\" }}")));
+    let Some(group) = Cgroup::new(&name) else {
+        eprintln!("not tried, needs root and cgroup 2: asking from a cgroup");
+        return;
+    };
+    let inner = Cgroup::new(&format!("{name}/inner")).unwrap();
+    let ours = program();
+    id(&mint_by(&world, &ours, &inner.enter()).output().unwrap());
+    assert_denied(&mint_by(&world, &ours, &group.enter()).output().unwrap());
+}
+
+#[test]
+fn a_dead_connectors_grandchild_gets_nothing_on_its_connection() {
+    let world = world(MINE);
+    for target in ["", "GET /v1/leases", "GET /v1/whoami", "DELETE /v1/leases/ls_0000000000000001"] {
+        let mut command = part(&itself(), "hand on", &world.broker());
+        command.env("SIXTY_TARGET", target);
+        let mut connector = Actor::start(command);
+        assert_eq!(connector.says(), "connected 200");
+        let said = connector.does();
+        assert!(said == "403 denied" || said == "closed", "{target}: {said}");
+    }
+    assert_eq!(world.status()["leases"]["live"], 0);
+}
+
+#[test]
+fn an_exec_after_connecting_lends_no_name_to_the_connection() {
+    let world = world(&rule("{ exe = \"DIRECTORY/bin/**\" }"));
+    let (one, two) = (copied(&itself(), &world.path("bin/one")), copied(&itself(), &world.path("bin/two")));
+    // Both programs may ask, but not one on the other's connection.
+    for program in [&one, &two] {
+        let mut actor = Actor::start(part(program, "connect then ask", &world.broker()));
+        assert_eq!(actor.says(), "connected 200");
+        assert!(actor.does().starts_with("201 "));
+    }
+    let mut command = part(&one, "become", &world.broker());
+    command.env("SIXTY_BECOME", &two);
+    let mut actor = Actor::start(command);
+    assert_eq!(actor.says(), "connected 200");
+    assert_eq!(actor.does(), "403 denied");
+}
+
+#[test]
+fn a_process_of_another_pid_namespace_is_kept_out_by_a_rule() {
+    if !as_root("a pid namespace of the caller's own") {
+        return;
+    }
+    let world = world(&rule("{ pid_ns = \"self\" }"));
+    let ours = program();
+    id(&mint_by(&world, &ours, "").output().unwrap());
+    let mut inside = Command::new("unshare");
+    let shell = mint_by(&world, &ours, "");
+    inside.args(["-p", "-f"]).arg(shell.get_program()).args(shell.get_args()).env("SIXTY_SOCKET", world.broker());
+    assert_denied(&inside.output().unwrap());
+}
+
+#[test]
+fn a_peer_that_the_daemons_pid_namespace_cannot_see_is_told_nothing() {
+    if !as_root("a daemon in a pid namespace") {
+        return;
+    }
+    let mut world = World::asleep(MINE, &[]);
+    let inner = world.daemon_command();
+    let mut command = Command::new("unshare");
+    command.args(["-p", "-f", "--mount-proc", "--kill-child"]).arg(inner.get_program()).args(inner.get_args());
+    world.spawn(command);
+    assert!(soon(Duration::from_secs(10), || world.log().contains("serving")), "{}", world.log());
+    assert!(world.try_http("GET", "/healthz", None).is_none());
+    assert!(exchange(&world.control(), "GET", "/v1/status", None).is_none());
+}
+
+#[test]
+fn the_control_socket_is_the_owners_even_when_its_mode_is_not() {
+    if !as_root("the control socket as another user") {
+        return;
+    }
+    let world = world(MINE);
+    let ours = copied(&program(), &world.path("bin/sixty"));
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(&ours);
+        command.args(words).env("SIXTY_CONTROL_SOCKET", world.control()).uid(STRANGER).gid(STRANGER);
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    assert!(!ask(&["status"]).status.success());
+    // Somebody opened the door: the daemon itself still looks who comes in.
+    std::fs::set_permissions(world.control(), PermissionsExt::from_mode(0o666)).unwrap();
+    for words in [
+        &["status"][..],
+        &["lock"],
+        &["key", "list"],
+        &["key", "remove", "dashscope/main", "--yes"],
+        &["revoke", "--all"],
+        &["leases", "--all"],
+        &["why", "dashscope/main"],
+    ] {
+        let out = ask(words);
+        assert_eq!(out.status.code(), Some(77), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    assert_eq!(world.status()["vault"]["state"], "open");
+    assert_eq!(world.status()["vault"]["keys"], 1);
+}
+
+#[test]
+fn the_sockets_modes_are_right_from_the_start() {
+    let world = World::new(MINE);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&world.broker()), 0o666);
+    assert_eq!(mode(&world.control()), 0o600);
+    assert_eq!(mode(&world.path("run")), if is_root() { 0o755 } else { 0o700 });
+    assert_eq!(mode(&world.path("state")), 0o700);
+    assert_eq!(mode(&world.path("state/audit.ndjson")), 0o600);
+    assert_eq!(mode(&world.path("state/vault.sealed")), 0o600);
+}
+
+/// How long a process's lease outlives it; virtual leases are to be gone within 10 ms, and machines are busy.
+fn outlived_by(world: &World, pid: u32, count: usize) -> Duration {
+    let live = || world.status()["leases"]["live"].as_u64().unwrap();
+    assert_eq!(live(), count as u64);
+    signal(pid, "KILL");
+    let began = Instant::now();
+    while live() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(5), "leases outlive their owner");
+    }
+    began.elapsed()
+}
+
+#[test]
+fn virtual_leases_die_with_the_process_that_asked() {
+    let world = world(MINE);
+    let best = (0..3).map(|_| {
+        let mut actor = Actor::start(part(&itself(), "ask", &world.broker()));
+        let leases: Vec<_> = (0..20).map(|_| actor.does()).collect();
+        assert!(leases.iter().all(|said| said.starts_with("201 ")), "{leases:?}");
+        outlived_by(&world, actor.child.id(), 20)
+    });
+    let best = best.min().unwrap();
+    assert!(best < Duration::from_millis(50), "{best:?}");
+}
+
+#[test]
+fn virtual_leases_die_with_the_shell_and_not_with_the_command_line() {
+    let world = world(MINE);
+    let script = "\"$0\" mint dashscope/main --kind virtual --json; read forever";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(program()).env("SIXTY_SOCKET", world.broker());
+    let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let live = || world.status()["leases"]["live"] == 1;
+    assert!(soon(Duration::from_secs(5), live));
+    std::thread::sleep(Duration::from_millis(50));
+    let listed = world.control_http("GET", "/v1/leases", None).json();
+    assert_eq!(listed["leases"][0]["owner_pid"], shell.id(), "{listed}");
+    let lived = outlived_by(&world, shell.id(), 1);
+    shell.wait().unwrap();
+    assert!(lived < Duration::from_millis(100), "{lived:?}");
+}
+
+#[test]
+fn an_upstream_lease_stays_listed_when_its_owner_is_gone_since_its_token_lives_on() {
+    let world = world(MINE);
+    let out = mint_by(&world, &program(), "").output().unwrap();
+    let id = id(&out);
+    let listed = world.control_http("GET", "/v1/leases", None).json();
+    assert_eq!((listed["leases"][0]["id"].as_str(), &listed["leases"][0]["owner_pid"]), (Some(&*id), &Value::Null));
+}
+
+#[test]
+fn a_detached_lease_needs_the_rules_word_and_then_outlives_everybody() {
+    let world = world(MINE);
+    let detached = ["mint", "dashscope/main", "--kind", "virtual", "--detached", "--json"];
+    assert!(world.sixty(&detached).status.success());
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(world.status()["leases"]["live"], 1);
+    world.configure(&MINE.replace("detached = true", ""));
+    assert_eq!(world.control_http("POST", "/v1/reload", None).status, 200);
+    assert_denied(&world.sixty(&detached));
+}
+
+#[test]
+fn a_lease_does_not_hang_on_a_strangers_process() {
+    if !as_root("a parent of another user") {
+        return;
+    }
+    let world = world(&rule(&format!("{{ uid = {STRANGER} }}")));
+    let ours = copied(&program(), &world.path("bin/sixty"));
+    // This test is root's and the parent of somebody else's process, as sudo or a setuid program is.
+    let mut direct = Command::new(&ours);
+    direct.args(["mint", "dashscope/main"]).env("SIXTY_SOCKET", world.broker()).uid(STRANGER).gid(STRANGER);
+    assert_denied(&direct.output().unwrap());
+    id(&mint_by(&world, &ours, "").uid(STRANGER).gid(STRANGER).output().unwrap());
+    assert_eq!(world.studio.mints(), 1, "the refused one did not reach the provider");
+}
+
+#[test]
+fn whoami_tells_a_caller_what_it_is() {
+    let world = world(&rule("{ uid = \"self\" }"));
+    let who = world.http("GET", "/v1/whoami", None).json();
+    let selectors: Vec<_> = who["selectors"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+    assert!(selectors.contains(&format!("uid:{}", nix::unistd::geteuid()).as_str()), "{selectors:?}");
+    assert!(selectors.contains(&format!("exe:{}", itself().display()).as_str()), "{selectors:?}");
+    assert!(selectors.iter().any(|selector| selector.starts_with("pid_ns:")));
+    assert_eq!((&who["rules"][0], &who["keys"][0]), (&json!("only these"), &json!("dashscope/main")));
+}
