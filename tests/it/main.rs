@@ -8,6 +8,9 @@
     reason = "a test may panic, talk, and look at its environment; not every build uses all of the harness"
 )]
 
+mod bridge;
+mod clients;
 mod examples;
 mod harness;
 mod native;
+mod openapi;
