@@ -71,4 +71,17 @@ impl OperatorError {
             _ => Code::Malformed,
         }
     }
+
+    /// The HTTP status: the code's own, or one that says more.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Lend(LendError::Unknown(_))
+            | Self::Change(ChangeError::Lend(LendError::Unknown(_)))
+            | Self::Mint(MintError::Key(LendError::Unknown(_))) => 404,
+            Self::Change(
+                ChangeError::Exists(_) | ChangeError::KeysFull { .. } | ChangeError::WorkspacesFull { .. },
+            ) => 409,
+            _ => self.code().status(),
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! `sixty mint`: one token on stdout, or on the clipboard. It must never put the token into a text of its own.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, num::NonZeroU32};
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -49,7 +49,7 @@ fn request(arguments: MintArguments) -> Request {
         kind,
         ttl,
         min_remaining: min_remaining.map(|span| span.seconds()),
-        uses,
+        uses: uses.and_then(NonZeroU32::new),
         owner: if detached { Owner::Detached } else { Owner::Parent },
         scope: words::scope(scope),
     }

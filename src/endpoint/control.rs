@@ -2,15 +2,16 @@
 //! A key comes in here and never goes out.
 
 use super::{
-    EndpointOptions,
-    native::{malformed, unknown, whole_body},
+    CONTROL_OPENAPI, EndpointOptions,
+    native::{lost, malformed, whole_body},
     reply::Reply,
+    route::{self, Astray, Way},
 };
 use crate::{
     audit::Follow,
     broker::{NewKey, Operator, OperatorError, Rollback, Session},
     ledger::{Ended, Revoked, Which},
-    model::{Malformed, Place, Refusal},
+    model::{KeyName, Malformed, Place, Refusal},
     sys::scrub,
     wire::{self, KeyPut, KeyRotate, Unlock, Why},
 };
@@ -41,7 +42,7 @@ enum No {
     Refused(Refusal),
     Failed(OperatorError),
     Words(Malformed),
-    Route,
+    Astray(Astray),
 }
 
 impl From<Refusal> for No {
@@ -60,12 +61,18 @@ impl From<Malformed> for No {
     }
 }
 
+impl From<Astray> for No {
+    fn from(astray: Astray) -> Self {
+        No::Astray(astray)
+    }
+}
+
 /// One request, taken apart.
 struct Ask<'a> {
     session: &'a Session,
     operator: Operator<'a>,
     options: &'a EndpointOptions,
-    query: String,
+    way: Way,
     request: Request<Incoming>,
 }
 
@@ -82,10 +89,10 @@ impl ControlOptions {
             Err(No::Refused(refusal)) => Reply::refusal(&refusal),
             Err(No::Failed(fault)) => {
                 let refusal = Refusal::new(fault.code(), session.broker().request_id());
-                Reply::refusal(&refusal.saying(fault.to_string()))
+                Reply::refusal(&refusal.at(fault.status()).saying(fault.to_string()))
             }
             Err(No::Words(fault)) => Reply::refusal(&malformed(session, &fault)),
-            Err(No::Route) => unknown(session),
+            Err(No::Astray(astray)) => lost(session, &astray),
         }
     }
 
@@ -96,15 +103,16 @@ impl ControlOptions {
         request: Request<Incoming>,
     ) -> Result<Reply, No> {
         let operator = session.operator()?;
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let ask = Ask { session, operator, options, query, request };
-        match (&method, path.as_str()) {
+        let way = route::find(route::CONTROL, &request)?;
+        let (method, path) = (request.method().clone(), way.path);
+        let ask = Ask { session, operator, options, way, request };
+        match (&method, path) {
             (&Method::GET, "/v1/status") => Ok(Reply::json(200, &(self.status)())),
             (&Method::GET, "/metrics") => Ok(Reply::bytes(200, OPENMETRICS, (self.metrics)().into_bytes())),
+            (&Method::GET, "/v1/openapi.json") => Ok(Reply::bytes(200, "application/json", CONTROL_OPENAPI.into())),
             (&Method::GET, "/v1/keys") => Ok(Reply::json(200, &json!({ "keys": ask.operator.keys()? }))),
-            (_, path) if path.starts_with("/v1/keys/") => key(ask, &method, &path["/v1/keys/".len()..]).await,
-            (&Method::GET, "/v1/leases") => Ok(ask.leases()),
+            (_, path) if path.starts_with("/v1/keys/") => ask.key(&method).await,
+            (&Method::GET, "/v1/leases") => ask.leases(),
             (&Method::DELETE, "/v1/leases") => ask.revoke(),
             (&Method::POST, "/v1/lock") => {
                 ask.operator.lock()?;
@@ -115,58 +123,66 @@ impl ControlOptions {
                 ask.operator.reload()?;
                 Ok(Reply::json(200, &json!({ "reloaded": true })))
             }
-            (&Method::GET, "/v1/audit") => Ok(audit(ask.operator.follow(), ask.query.contains("follow"))),
+            (&Method::GET, "/v1/audit") => {
+                let follow = ask.flag("follow")?;
+                Ok(audit(ask.operator.follow(), follow))
+            }
             (&Method::POST, "/v1/why") => ask.why().await,
-            _ => Err(No::Route),
+            _ => Err(Astray::Path.into()),
         }
-    }
-}
-
-async fn key(ask: Ask<'_>, method: &Method, rest: &str) -> Result<Reply, No> {
-    if let (&Method::POST, Some(name)) = (method, rest.strip_suffix("/rotate")) {
-        let name = name.parse()?;
-        let (session, options) = (ask.session, ask.options);
-        let body = whole_body(session, options, ask.request).await?;
-        let KeyRotate { secret } = wire::parse(&body, "secret")?;
-        return Ok(Reply::json(200, &ask.operator.rotate(&name, secret)?));
-    }
-    if let (&Method::POST, Some(name)) = (method, rest.strip_suffix("/test")) {
-        return Ok(Reply::json(200, &ask.operator.test(&name.parse()?).await?));
-    }
-    let name = rest.parse()?;
-    match *method {
-        Method::GET => Ok(Reply::json(200, &ask.operator.key(&name)?)),
-        Method::PUT => {
-            let body = whole_body(ask.session, ask.options, ask.request).await?;
-            let KeyPut { provider, secret, account, workspace, region, endpoint, owner, set } =
-                wire::parse(&body, PUT_FIELDS)?;
-            let place = Place { account, workspace, region, endpoint };
-            Ok(Reply::json(201, &ask.operator.add(NewKey { name, provider, place, owner, set, secret })?))
-        }
-        Method::DELETE => {
-            let removed = ask.operator.remove(&name)?;
-            let residual = residual(removed);
-            Ok(Reply::json(200, &json!({ "removed": true, "revoked": removed.leases, "residual": residual })))
-        }
-        _ => Err(No::Route),
     }
 }
 
 impl Ask<'_> {
-    fn leases(&self) -> Reply {
-        let ended = if self.query == "all=true" { Ended::Shown } else { Ended::Left };
-        Reply::json(200, &json!({ "leases": self.operator.leases(ended) }))
+    async fn key(self, method: &Method) -> Result<Reply, No> {
+        let name = self.way.value.parse()?;
+        match (method, self.way.path) {
+            (&Method::GET, _) => Ok(Reply::json(200, &self.operator.key(&name)?)),
+            (&Method::PUT, _) => self.add(name).await,
+            (&Method::DELETE, _) => {
+                let removed = self.operator.remove(&name)?;
+                let residual = residual(removed);
+                Ok(Reply::json(200, &json!({ "removed": true, "revoked": removed.leases, "residual": residual })))
+            }
+            (&Method::POST, "/v1/keys/{name}/test") => Ok(Reply::json(200, &self.operator.test(&name).await?)),
+            (&Method::POST, "/v1/keys/{name}/rotate") => {
+                let body = whole_body(self.session, self.options, self.request).await?;
+                let KeyRotate { secret } = wire::parse(&body, "secret")?;
+                Ok(Reply::json(200, &self.operator.rotate(&name, secret)?))
+            }
+            _ => Err(Astray::Path.into()),
+        }
+    }
+
+    async fn add(self, name: KeyName) -> Result<Reply, No> {
+        let body = whole_body(self.session, self.options, self.request).await?;
+        let KeyPut { provider, secret, account, workspace, region, endpoint, owner, set } =
+            wire::parse(&body, PUT_FIELDS)?;
+        let place = Place { account, workspace, region, endpoint };
+        Ok(Reply::json(201, &self.operator.add(NewKey { name, provider, place, owner, set, secret })?))
+    }
+
+    /// A query parameter that is there, `true` or `false`.
+    fn flag(&self, name: &str) -> Result<bool, No> {
+        match self.way.parameter(name) {
+            None | Some("false") => Ok(false),
+            Some("" | "true") => Ok(true),
+            Some(_) => Err(Malformed(format!("{name} is true or false")).into()),
+        }
+    }
+
+    fn leases(&self) -> Result<Reply, No> {
+        let ended = if self.flag("all")? { Ended::Shown } else { Ended::Left };
+        Ok(Reply::json(200, &json!({ "leases": self.operator.leases(ended) })))
     }
 
     fn revoke(&self) -> Result<Reply, No> {
         let fault = || Malformed("say which: id=…, key=…, peer=… or all=true".into());
-        let (what, value) = self.query.split_once('=').ok_or_else(fault)?;
-        let value = percent_decoded(value).ok_or_else(fault)?;
-        let which = match what {
-            "id" => Which::Id(value.parse()?),
-            "key" => Which::Key(value.parse()?),
-            "peer" => Which::Peer(value.parse()?),
-            "all" if value == "true" => Which::All,
+        let which = match self.way.only_parameter().ok_or_else(fault)? {
+            ("id", id) => Which::Id(id.parse()?),
+            ("key", key) => Which::Key(key.parse()?),
+            ("peer", peer) => Which::Peer(peer.parse()?),
+            ("all", "true") => Which::All,
             _ => return Err(fault().into()),
         };
         let revoked = self.operator.revoke(&which)?;
@@ -200,24 +216,6 @@ fn residual(revoked: Revoked) -> serde_json::Value {
     json!({ "leases": revoked.upstream, "upstream_seconds": revoked.upstream_seconds })
 }
 
-/// RFC 3986's %XX; nothing else is special in a query of one pair.
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        (rest, _) = match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => {
-                let digits = [*high, *low];
-                let digits = std::str::from_utf8(&digits).ok()?;
-                (tail, bytes.push(u8::from_str_radix(digits, 16).ok()?))
-            }
-            (b'%', _) => return None,
-            (byte, tail) => (tail, bytes.push(*byte)),
-        };
-    }
-    String::from_utf8(bytes).ok()
-}
-
 /// The records so far, and with `follow` those to come, for as long as the reader reads.
 fn audit(follow: Follow, on: bool) -> Reply {
     let (send, receive) = mpsc::channel(64);
@@ -245,19 +243,5 @@ async fn coming(next: &mut broadcast::Receiver<Arc<str>>) -> Option<Bytes> {
         Ok(line) => Some(Bytes::copy_from_slice(line.as_bytes())),
         Err(RecvError::Lagged(lost)) => Some(Bytes::from(format!("{{\"lost\":{lost}}}\n"))),
         Err(RecvError::Closed) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_is_decoded_once_and_whole() {
-        assert_eq!(percent_decoded("exe%3A/usr/bin/a%20b").as_deref(), Some("exe:/usr/bin/a b"));
-        assert_eq!(percent_decoded("a%2").as_deref(), None);
-        assert_eq!(percent_decoded("a%zz").as_deref(), None);
-        assert_eq!(percent_decoded("%FF").as_deref(), None);
-        assert_eq!(percent_decoded("%2541").as_deref(), Some("%41"));
     }
 }

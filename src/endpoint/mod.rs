@@ -7,16 +7,20 @@ mod control;
 mod native;
 mod pace;
 mod reply;
+mod route;
 mod serve;
 mod studio;
 
 pub use control::ControlOptions;
+pub use route::{BROKER, CONTROL, Route};
 pub use serve::{Entrance, Server};
 
 use std::{sync::Arc, time::Duration};
 
 /// The OpenAPI description of the broker socket, as it is served.
 pub const OPENAPI: &str = include_str!("openapi.json");
+/// The OpenAPI description of the control socket, as it is served.
+pub const CONTROL_OPENAPI: &str = include_str!("openapi-control.json");
 
 /// Bounds of every connection.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,7 @@ use super::{
     EndpointOptions, OPENAPI,
     body::{Unread, read},
     reply::Reply,
+    route::{self, Astray, Way},
     studio,
 };
 use crate::{
@@ -36,34 +37,47 @@ struct Residual {
 
 /// Answers one request of a session.
 pub(super) async fn answer(session: &Session, options: &EndpointOptions, request: Request<Incoming>) -> Reply {
-    let path = request.uri().path().to_owned();
-    let method = request.method().clone();
-    match (&method, path.as_str()) {
+    let way = match route::find(route::BROKER, &request) {
+        Ok(way) => way,
+        Err(astray) => return lost(session, &astray),
+    };
+    match (request.method(), way.path) {
         (&Method::POST, "/v1/leases") => lease(session, options, request).await,
         (&Method::GET, "/v1/leases") => match session.leases() {
             Ok(leases) => Reply::json(200, &Leases { leases }),
             Err(refusal) => Reply::refusal(&refusal),
         },
-        (&Method::DELETE, path) if path.starts_with("/v1/leases/") => revoke(session, path),
+        (&Method::DELETE, "/v1/leases/{id}") => revoke(session, &way),
         (&Method::GET, "/v1/whoami") => match session.whoami() {
             Ok(whoami) => Reply::json(200, &whoami),
             Err(refusal) => Reply::refusal(&refusal),
         },
-        (&Method::POST, studio::PATH) => studio::answer(session, request).await,
+        (&Method::POST, studio::PATH) => studio::answer(session, &way, &request).await,
         (&Method::GET | &Method::HEAD, "/healthz") => Reply::bytes(200, "text/plain", b"ok\n".to_vec()),
         (&Method::GET | &Method::HEAD, "/readyz") => match session.broker().unready() {
             None => Reply::bytes(200, "text/plain", b"ready\n".to_vec()),
             Some(why) => Reply::bytes(503, "text/plain", format!("{why}\n").into_bytes()),
         },
         (&Method::GET, "/v1/openapi.json") => Reply::bytes(200, "application/json", OPENAPI.into()),
-        _ => unknown(session),
+        _ => lost(session, &Astray::Path),
     }
 }
 
-/// A route that there is not.
-pub(super) fn unknown(session: &Session) -> Reply {
+/// Says which way there would have been.
+pub(super) fn lost(session: &Session, astray: &Astray) -> Reply {
     let refusal = Refusal::new(Code::Malformed, session.broker().request_id());
-    Reply::refusal(&refusal.saying("there is no such route; GET /v1/openapi.json lists them"))
+    let studio = |route: &route::Route| route.path == studio::PATH;
+    match astray {
+        Astray::Path => Reply::refusal(&refusal.at(404).saying("there is no such route: see /v1/openapi.json")),
+        Astray::Method(route) => {
+            let methods: Vec<_> = route.methods.iter().map(|known| known.0).collect();
+            let refusal = refusal.at(405).saying(format!("the methods are {}", methods.join(", ")));
+            let reply = if studio(route) { Reply::studio_error(&refusal) } else { Reply::refusal(&refusal) };
+            reply.allowing(&methods)
+        }
+        Astray::Query(route) if studio(route) => Reply::studio_error(&refusal),
+        Astray::Query(_) => Reply::refusal(&refusal.saying("the query has an unknown, doubled or undecodable part")),
+    }
 }
 
 /// The body, or the refusal that says why not.
@@ -100,8 +114,8 @@ async fn granted(session: &Session, options: &EndpointOptions, request: Request<
     session.ask(wish).await
 }
 
-fn revoke(session: &Session, path: &str) -> Reply {
-    let id = path.trim_start_matches("/v1/leases/").parse().map_err(|fault| malformed(session, &fault));
+fn revoke(session: &Session, way: &Way) -> Reply {
+    let id = way.value.parse().map_err(|fault| malformed(session, &fault));
     match id.and_then(|id| session.revoke(id)) {
         // Another's lease and none at all are the same to a stranger.
         Ok(Revoked { leases: 0, .. }) => Reply::refusal(&Refusal::new(Code::Denied, session.broker().request_id())),

@@ -16,6 +16,7 @@ pub(super) struct Reply {
     kind: &'static str,
     body: Outgoing,
     retry_after: Option<u32>,
+    allow: Option<HeaderValue>,
     pub(super) swap: Option<Swap>,
 }
 
@@ -26,7 +27,7 @@ impl Reply {
 
     pub(super) fn bytes(status: u16, kind: &'static str, body: Vec<u8>) -> Self {
         let body = Outgoing::Whole(Full::new(Bytes::from(body)));
-        Self { status, kind, body, retry_after: None, swap: None }
+        Self { status, kind, body, retry_after: None, allow: None, swap: None }
     }
 
     /// An answer that carries a token.
@@ -37,12 +38,12 @@ impl Reply {
 
     pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Self {
         let body = Outgoing::Lines(lines);
-        Self { status: 200, kind: "application/x-ndjson", body, retry_after: None, swap: None }
+        Self { status: 200, kind: "application/x-ndjson", body, retry_after: None, allow: None, swap: None }
     }
 
     pub(super) fn refusal(refusal: &Refusal) -> Self {
         let body = wire::problem(refusal);
-        let reply = Self::bytes(refusal.code.status(), "application/problem+json", body);
+        let reply = Self::bytes(refusal.status, "application/problem+json", body);
         Self { retry_after: refusal.after, ..reply }
     }
 
@@ -50,6 +51,11 @@ impl Reply {
     pub(super) fn studio_error(refusal: &Refusal) -> Self {
         let (status, body) = wire::studio_error(refusal);
         Self { retry_after: refusal.after, ..Self::bytes(status, "application/json", body) }
+    }
+
+    /// Names the methods that there are: RFC 9110 §15.5.6 wants it in a 405.
+    pub(super) fn allowing(self, methods: &[&str]) -> Self {
+        Self { allow: HeaderValue::from_str(&methods.join(", ")).ok(), ..self }
     }
 
     pub(super) fn is_stream(&self) -> bool {
@@ -62,6 +68,9 @@ impl Reply {
         let headers = response.headers_mut();
         headers.insert("content-type", HeaderValue::from_static(self.kind));
         headers.insert("cache-control", HeaderValue::from_static("no-store"));
+        if let Some(methods) = self.allow {
+            headers.insert("allow", methods);
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert("retry-after", HeaderValue::from(seconds));
         }

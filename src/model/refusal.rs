@@ -110,6 +110,8 @@ impl Serialize for RequestId {
 pub struct Refusal {
     /// Why not.
     pub code: Code,
+    /// The HTTP status: the code's own, or one that says more (404, 405, 409).
+    pub status: u16,
     /// Whether asking again can help.
     pub retry: Retry,
     /// Seconds to wait first, where that is known.
@@ -130,7 +132,14 @@ impl Refusal {
                 Retry::Never
             }
         };
-        Self { code, retry, after: (code == Code::Busy).then_some(1), request_id, detail: None }
+        let after = (code == Code::Busy).then_some(1);
+        Self { code, status: code.status(), retry, after, request_id, detail: None }
+    }
+
+    /// Says more by its HTTP status than the code's own does.
+    pub fn at(mut self, status: u16) -> Self {
+        self.status = status;
+        self
     }
 
     /// Adds what was wrong with the caller's own words.

@@ -2,7 +2,7 @@
 
 use super::{KeyName, Malformed, Ttl};
 use serde::{Deserialize, Serialize};
-use std::str::FromStr;
+use std::{num::NonZeroU32, str::FromStr};
 
 /// One wish for a lease, as the caller put it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -21,7 +21,7 @@ pub struct Request {
     pub min_remaining: Option<u32>,
     /// How often a virtual key may be used; left out: the rule's maximum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uses: Option<u32>,
+    pub uses: Option<NonZeroU32>,
     /// Whose life the lease shares.
     #[serde(default)]
     pub owner: Owner,

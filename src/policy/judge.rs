@@ -5,6 +5,7 @@ use crate::{
     clock::Boottime,
     model::{Fact, Owner, Principal, Request, Ttl},
 };
+use std::num::NonZeroU32;
 
 /// Why not, for the audit and the operator; the caller hears only `denied` (or `malformed` for `TooShort`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +74,7 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         kind,
         ttl,
         min_remaining,
-        uses: least(request.uses, rule.uses),
+        uses: least(request.uses.map(NonZeroU32::get), rule.uses),
         owner: request.owner,
         scopes: std::iter::once(rule.scope.clone()).chain(request.scope.clone()).collect(),
         share: rule.share,

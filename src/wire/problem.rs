@@ -22,7 +22,7 @@ pub fn problem(refusal: &Refusal) -> Vec<u8> {
     json(&Problem {
         r#type: format!("urn:sixty:{}", refusal.code.name()),
         title: refusal.code.title(),
-        status: refusal.code.status(),
+        status: refusal.status,
         code: refusal.code,
         retry: refusal.retry,
         request_id: refusal.request_id.to_string(),
@@ -41,7 +41,8 @@ struct StudioError {
 /// The same as Model Studio would say it, with the status that it would send.
 pub fn studio_error(refusal: &Refusal) -> (u16, Vec<u8>) {
     let (status, code) = match refusal.code {
-        Code::Malformed | Code::TooLarge => (400, "InvalidParameter"),
+        Code::Malformed => (refusal.status, "InvalidParameter"),
+        Code::TooLarge => (400, "InvalidParameter"),
         Code::Denied => (403, "AccessDenied"),
         Code::Expired | Code::Revoked | Code::Exhausted => (401, "InvalidApiKey"),
         Code::Busy => (429, "Throttling.RateQuota"),

@@ -8,8 +8,10 @@
     reason = "a test may panic, talk, and look at its environment; not every build uses all of the harness"
 )]
 
-mod budgets;
 mod actor;
+mod bridge;
+mod budgets;
+mod clients;
 mod examples;
 mod floors;
 mod harness;
@@ -18,5 +20,6 @@ mod identity;
 mod minting;
 mod native;
 mod needs;
-mod units;
+mod openapi;
 mod policy;
+mod units;
