@@ -98,8 +98,11 @@ impl Inner {
         });
         let mut refusal = Refusal::new(code, asked.id);
         refusal.after = after.or(refusal.after);
+        // Only what is the caller's own affair is told in words.
         if let Stop::Denied(Denial::TooShort { ttl, .. }) = stop {
             refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));
+        } else if let Stop::Owner(_) = stop {
+            refusal = refusal.saying(format!("{reason}; ask with another `owner`"));
         }
         refusal
     }

@@ -74,7 +74,7 @@ pub enum DaemonError {
 impl DaemonError {
     fn exit(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) | Self::Recipe(_) | Self::Tls(_) => 78,
+            Self::Config(_) | Self::Recipe(_) | Self::Tls(_) | Self::Vault(_) => 78,
             Self::Confine(_) | Self::Traced => 77,
             Self::Bind(_) | Self::Audit(crate::audit::AuditError::Busy(_)) => 69,
             _ => 1,
