@@ -3,6 +3,7 @@
 
 pub mod key;
 pub mod lease;
+mod object;
 pub mod pattern;
 pub mod principal;
 pub mod refusal;
@@ -11,6 +12,7 @@ pub mod span;
 
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};
+pub use object::Object;
 pub use pattern::Pattern;
 pub use principal::{Fact, Principal, Selector};
 pub use refusal::{Code, Refusal, RequestId, Retry};

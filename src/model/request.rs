@@ -1,7 +1,7 @@
 //! What is asked for. Never says whether it may be had.
 
-use super::{KeyName, Malformed, Ttl};
-use serde::{Deserialize, Serialize};
+use super::{KeyName, Malformed, Object, Ttl};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{num::NonZeroU32, str::FromStr};
 
 /// One wish for a lease, as the caller put it.
@@ -26,7 +26,7 @@ pub struct Request {
     #[serde(default)]
     pub owner: Owner,
     /// Narrows what a virtual key is good for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "scope")]
     pub scope: Option<Scope>,
 }
 
@@ -88,4 +88,8 @@ pub struct Scope {
     /// Patterns of model names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
+}
+
+fn scope<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Scope>, D::Error> {
+    Ok(Option::<Object<Scope>>::deserialize(from)?.map(|object| object.0))
 }

@@ -2,7 +2,7 @@
 //! it may hold a secret in the wrong field.
 
 use crate::{
-    model::{KeyName, Malformed},
+    model::{KeyName, Malformed, Object},
     secret::Secret,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -69,7 +69,7 @@ pub struct Why {
 
 /// Parses a body. `fields` are named in the fault, for whoever mistyped one.
 pub fn parse<T: DeserializeOwned>(body: &[u8], fields: &str) -> Result<T, Malformed> {
-    serde_json::from_slice(body).map_err(|fault| {
+    serde_json::from_slice(body).map(|Object(parsed)| parsed).map_err(|fault| {
         let what = if fault.is_data() { "a field is unknown, missing or of the wrong kind" } else { "it is not JSON" };
         Malformed::new(format!("line {}, column {}: {what}; the fields are {fields}", fault.line(), fault.column()))
     })
@@ -92,6 +92,14 @@ mod tests {
             let fault = parse::<Request>(body.as_bytes(), "key, kind, ttl").unwrap_err().to_string();
             assert!(!fault.contains("SECRET") && fault.contains("line 1") && fault.contains("ttl"), "{fault}");
         }
+    }
+
+    #[test]
+    fn a_list_of_values_is_not_taken_for_an_object() {
+        for body in [r#"["a"]"#, r#"{"key":"a","scope":[["POST"]]}"#] {
+            assert!(parse::<Request>(body.as_bytes(), "").is_err(), "{body}");
+        }
+        assert!(parse::<Unlock>(b"[]", "").is_err());
     }
 
     #[test]
