@@ -3,6 +3,7 @@
 use crate::{
     actor::copied,
     harness::{Answer, MINE, World, exchange, is_root, program, read_answer, request, soon},
+    needs::missing,
 };
 use std::{
     io::{Read, Write},
@@ -62,7 +63,7 @@ fn the_129th_connection_of_a_user_is_told_busy_and_others_are_served() {
         other.arg("whoami").env("SIXTY_SOCKET", world.broker()).uid(12345).gid(12345);
         assert!(other.output().unwrap().status.success());
     } else {
-        eprintln!("not tried, needs root: another user while one has all its connections");
+        missing("not root", "another user while one has all its connections");
     }
     drop(all.pop());
     assert!(soon(Duration::from_secs(2), || world.http("GET", "/healthz", None).status == 200));
