@@ -12,7 +12,6 @@ mod actor;
 mod bridge;
 mod budgets;
 mod clients;
-mod budgets;
 mod examples;
 mod floors;
 mod harness;
