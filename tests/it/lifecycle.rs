@@ -454,3 +454,27 @@ fn status_and_the_log_say_what_the_daemon_is() {
     assert_eq!(json.mint(UPSTREAM).status, 201);
     assert!(json.log().lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{}", json.log());
 }
+
+#[test]
+fn several_loops_serve_as_one() {
+    let places = "runtime_dir = \"DIRECTORY/run\"\nstate_dir = \"DIRECTORY/state\"";
+    let mut world = World::new(&format!("[daemon]\n{places}\nworkers = 4\n{MINE}"));
+    world.add_key("dashscope/main");
+    world.studio.always(Fault::SlowHead(Duration::from_millis(20)));
+    let minted = std::thread::scope(|scope| {
+        let ask = |n: usize| {
+            let world = &world;
+            scope.spawn(move || {
+                let body = if n.is_multiple_of(2) { UPSTREAM } else { VIRTUAL };
+                (0..5).filter(|_| world.mint(body).status == 201).count()
+            })
+        };
+        let asking: Vec<_> = (0..32).map(ask).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap()).sum::<usize>()
+    });
+    assert_eq!(minted, 160);
+    assert!(world.studio.mints() < 80, "a flight is one on all loops: {}", world.studio.mints());
+    assert_eq!(world.status()["answers"]["sent"], 160);
+    assert_eq!(world.stop(), Some(0));
+    verified(&world, &["state/audit.ndjson"]).unwrap();
+}
