@@ -112,6 +112,11 @@ impl World {
         self.daemon = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
+    /// Takes over a daemon that the test started itself.
+    pub fn adopt(&mut self, daemon: Child) {
+        self.daemon = Some(daemon);
+    }
+
     /// SIGTERM, and its exit code.
     pub fn stop(&mut self) -> Option<i32> {
         let mut child = self.daemon.take()?;

@@ -3,6 +3,7 @@
 use crate::{
     actor::copied,
     harness::{Answer, MINE, World, exchange, is_root, program, read_answer, request, soon},
+    needs::missing,
 };
 use std::{
     io::{Read, Write},
@@ -62,7 +63,7 @@ fn the_129th_connection_of_a_user_is_told_busy_and_others_are_served() {
         other.arg("whoami").env("SIXTY_SOCKET", world.broker()).uid(12345).gid(12345);
         assert!(other.output().unwrap().status.success());
     } else {
-        eprintln!("not tried, needs root: another user while one has all its connections");
+        missing("not root", "another user while one has all its connections");
     }
     drop(all.pop());
     assert!(soon(Duration::from_secs(2), || world.http("GET", "/healthz", None).status == 200));
@@ -364,4 +365,27 @@ fn pipelined_requests_are_answered_in_their_order_each_with_its_own_token() {
         crate::harness::remember(token);
         assert!(tokens.insert(token.to_owned()) && token.starts_with("sixty_"), "a placeholder went out");
     }
+}
+
+#[test]
+fn a_daemon_that_is_out_of_descriptors_waits_and_recovers() {
+    let mut world = World::asleep(MINE, &[]);
+    let inner = world.daemon_command();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 80 && exec \"$0\" \"$@\""]).arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    world.start_by(command);
+    world.add_key("dashscope/main");
+    let mut flood: Vec<_> = (0..100).map(|_| connect(&world.broker())).collect();
+    for stream in &mut flood {
+        let _ = stream.write_all(request("POST", "/v1/leases", Some(VIRTUAL), "keep-alive").as_bytes());
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    drop(flood);
+    assert!(soon(Duration::from_secs(5), || world
+        .try_http("POST", "/v1/leases", Some(VIRTUAL))
+        .is_some_and(|answer| answer.status == 201)));
+    assert_eq!(world.status()["vault"]["state"], "open");
+    let complaints = world.log().lines().filter(|line| line.contains("short of something")).count();
+    assert!((1..20).contains(&complaints), "{complaints} lines in half a second");
 }

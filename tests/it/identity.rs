@@ -3,6 +3,7 @@
 use crate::{
     actor::{Actor, copied, itself, part},
     harness::{MINE, World, exchange, is_root, program, signal, soon},
+    needs::missing,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -32,7 +33,7 @@ fn world(config: &str) -> World {
 /// Whether a test that needs root can be made; one line says so if not.
 fn as_root(test: &str) -> bool {
     if !is_root() {
-        eprintln!("not tried, needs root: {test}");
+        missing("not root", test);
     }
     is_root()
 }
@@ -70,7 +71,7 @@ fn assert_why(world: &World, peer: &str, failed: &str) {
 #[test]
 fn another_user_is_denied_and_why_names_the_uid() {
     let world = world(&rule("{ uid = \"self\" }"));
-    assert_why(&world, &format!("uid:{STRANGER}"), "uid");
+    assert_why(&world, &format!("uid:{}", nix::unistd::geteuid().as_raw() + 1), "uid");
     assert_eq!(world.mint(r#"{"key":"dashscope/main"}"#).status, 201);
     if !as_root("asking as another user") {
         return;
@@ -199,7 +200,7 @@ fn another_unit_is_denied_and_why_names_the_unit() {
     let ours = program();
     assert_denied(&mint_by(&world, &ours, "").output().unwrap());
     let (Some(group), Some(other)) = (Cgroup::new(&name), Cgroup::new(&format!("other-{name}"))) else {
-        eprintln!("not tried, needs root and cgroup 2: asking from a unit");
+        missing("not root, or no cgroup 2", "asking from a unit");
         return;
     };
     id(&mint_by(&world, &ours, &group.enter()).output().unwrap());
@@ -220,7 +221,7 @@ fn a_cgroup_inside_of_the_named_one_counts_only_by_pattern() {
     let name = format!("sixty-cg-{}", std::process::id());
     let world = world(&rule(&format!("{{ cgroup = \"/{name}/*\" }}")));
     let Some(group) = Cgroup::new(&name) else {
-        eprintln!("not tried, needs root and cgroup 2: asking from a cgroup");
+        missing("not root, or no cgroup 2", "asking from a cgroup");
         return;
     };
     let inner = Cgroup::new(&format!("{name}/inner")).unwrap();

@@ -17,6 +17,7 @@ mod floors;
 mod harness;
 mod hostile;
 mod identity;
+mod lifecycle;
 mod minting;
 mod native;
 mod needs;

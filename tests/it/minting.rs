@@ -2,6 +2,7 @@
 //! provider is asked, and what is known of the key afterwards.
 
 use crate::harness::{Answer, MINE, Upstream, World, is_root, program, random_key, request, soon};
+use crate::needs::missing;
 use sixty::demo::studio::Fault;
 use std::{
     collections::HashSet,
@@ -327,7 +328,7 @@ fn one_who_asks_twice_gets_two_tokens() {
 /// The tokens that two users get who ask in one moment.
 fn two_users(rule: &str) -> Option<(HashSet<String>, u64)> {
     if !is_root() {
-        eprintln!("not tried, needs root: two users who ask in one moment");
+        missing("not root", "two users who ask in one moment");
         return None;
     }
     let world = World::new(rule);
