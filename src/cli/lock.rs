@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::arguments::{Show, UnlockArguments};
-use super::ask::{Doors, ask};
+use super::ask::{Doors, Json, ask, json};
 use super::entry;
 use super::failure::Failure;
 use super::output::{GOOD, exactly, say};
@@ -21,16 +21,23 @@ pub(super) fn lock(doors: &Doors, show: &Show) -> Result<(), Failure> {
 
 /// `sixty unlock`.
 pub(super) fn unlock(doors: &Doors, arguments: &UnlockArguments) -> Result<(), Failure> {
-    let passphrase = entry::secret("Passphrase of the vault: ")?;
     let plain = Map::from_iter([("accept_rollback".to_owned(), Value::from(arguments.accept_rollback))]);
-    let body = entry::body(&plain, "passphrase", &passphrase)?;
-    drop(passphrase);
-    let asked = ask(&doors.control, Method::POST, "/v1/unlock", Some(body));
-    let answer =
-        asked.map_err(|failure| failure.advising("is it the right passphrase? each wrong one takes longer"))?;
+    // A key file, a credential or an open vault needs nobody to type anything.
+    let answer = match ask(&doors.control, Method::POST, "/v1/unlock", Some(json(&plain))) {
+        Err(Failure::Refused { problem, .. }) if problem.code == "locked" => with_passphrase(doors, &plain)?,
+        asked => asked?,
+    };
     if arguments.show.json {
         return exactly(&answer);
     }
     say(format_args!("{GOOD}unlocked{GOOD:#}"));
     Ok(())
+}
+
+fn with_passphrase(doors: &Doors, plain: &Map<String, Value>) -> Result<Json, Failure> {
+    let passphrase = entry::secret("Passphrase of the vault: ")?;
+    let body = entry::body(plain, "passphrase", &passphrase)?;
+    drop(passphrase);
+    let asked = ask(&doors.control, Method::POST, "/v1/unlock", Some(body));
+    asked.map_err(|failure| failure.advising("each wrong passphrase makes the next wait longer, up to 10 s"))
 }
