@@ -175,6 +175,7 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
         Action::KeyAdded(change)
         | Action::KeyRotated(change)
         | Action::KeyRemoved(change)
+        | Action::KeyTested(change)
         | Action::KeyQuarantined(change)
         | Action::KeyRestored(change) => write_change(line, change),
         Action::Revoked { which, leases } => {

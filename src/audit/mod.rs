@@ -232,7 +232,8 @@ impl Audit {
     /// As [`Audit::decide`]; nothing is lost.
     pub fn flush(&self) -> Result<(), AuditError> {
         let mut shared = self.lock();
-        shared.log.write()?;
+        // Settled, not only written: so a disk that has room again is noticed before anybody asks.
+        shared.log.settle()?;
         if shared.reopen_due { shared.reopen() } else { Ok(()) }
     }
 

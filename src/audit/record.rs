@@ -97,6 +97,8 @@ pub enum Action<'a> {
     KeyRotated(KeyChange<'a>),
     /// A key was taken out of the vault.
     KeyRemoved(KeyChange<'a>),
+    /// A token is about to be minted with a key and thrown away.
+    KeyTested(KeyChange<'a>),
     /// The provider no longer takes a key: it is not used until it is tested or rotated.
     KeyQuarantined(KeyChange<'a>),
     /// A quarantine was lifted.
@@ -136,6 +138,7 @@ impl Action<'_> {
             Action::KeyAdded(_) => "key_added",
             Action::KeyRotated(_) => "key_rotated",
             Action::KeyRemoved(_) => "key_removed",
+            Action::KeyTested(_) => "key_tested",
             Action::KeyQuarantined(_) => "key_quarantined",
             Action::KeyRestored(_) => "key_restored",
             Action::Locked => "locked",

@@ -4,7 +4,7 @@ use crate::{
     attest::AttestError,
     audit::AuditError,
     issuer::MintError,
-    model::{Code, Malformed},
+    model::{Code, Malformed, Retry},
     recipe::{KeyFault, PlaceFault},
     vault::{ChangeError, LendError, UnlockError},
 };
@@ -67,6 +67,7 @@ impl OperatorError {
             Self::Unlock(UnlockError::Wait { .. }) => Code::Busy,
             Self::Unlock(UnlockError::WrongPassphrase | UnlockError::WrongKey) => Code::Denied,
             Self::Traced | Self::Change(ChangeError::Save(_)) | Self::Audit(_) | Self::Unlock(_) => Code::Unavailable,
+            Self::Mint(MintError::Throttled(_)) => Code::Busy,
             Self::Mint(_) => Code::Upstream,
             _ => Code::Malformed,
         }
@@ -82,6 +83,23 @@ impl OperatorError {
                 ChangeError::Exists(_) | ChangeError::KeysFull { .. } | ChangeError::WorkspacesFull { .. },
             ) => 409,
             _ => self.code().status(),
+        }
+    }
+
+    /// Seconds to wait first, where that is known.
+    pub fn wait(&self) -> Option<u32> {
+        match self {
+            Self::Unlock(UnlockError::Wait { seconds }) => u32::try_from(*seconds).ok(),
+            Self::Mint(MintError::Throttled(seconds)) => Some(*seconds),
+            _ => None,
+        }
+    }
+
+    /// Whether asking again can help, where the code alone does not tell.
+    pub fn retry(&self) -> Option<Retry> {
+        match self {
+            Self::Mint(fault) if fault.is_final() => Some(Retry::Never),
+            _ => None,
         }
     }
 }

@@ -78,7 +78,7 @@ impl<'a> Operator<'a> {
 
     /// Stores a key.
     pub fn add(&self, new: NewKey) -> Done<Listed> {
-        self.broker.unobserved()?;
+        self.may_change()?;
         let issuer = &self.inner().issuer;
         let recipe = issuer.recipe(&new.provider)?;
         new.secret.expose(|bytes| recipe.check_key(bytes))?;
@@ -99,27 +99,28 @@ impl<'a> Operator<'a> {
             set: new.set,
         };
         self.inner().vault.put(meta, new.secret, limits)?;
-        self.changed(&new.name, |change| Action::KeyAdded(change))
+        self.noted(&new.name, |change| Action::KeyAdded(change))
     }
 
     /// Puts another key in the place of one. The next mint uses it.
     pub fn rotate(&self, name: &KeyName, secret: Secret) -> Done<Listed> {
-        self.broker.unobserved()?;
+        self.may_change()?;
         let provider = self.key(name)?.meta.provider;
         secret.expose(|bytes| self.inner().issuer.recipe(&provider).map(|recipe| recipe.check_key(bytes)))??;
         self.inner().vault.rotate(name, secret)?;
         self.inner().issuer.forget();
-        self.changed(name, |change| Action::KeyRotated(change))
+        self.noted(name, |change| Action::KeyRotated(change))
     }
 
     /// Removes a key and takes back its leases.
     pub fn remove(&self, name: &KeyName) -> Done<Revoked> {
+        self.may_change()?;
         let fingerprint = self.key(name)?.meta.fingerprint;
         self.inner().vault.remove(name)?;
         self.inner().issuer.forget();
         let generation = self.inner().vault.generation().unwrap_or_default();
         let change = KeyChange { key: name, fingerprint: &fingerprint, generation };
-        self.act(Action::KeyRemoved(change))?;
+        self.inner().note(Some(&self.principal), Action::KeyRemoved(change));
         self.revoke(&Which::Key(name.clone()))
     }
 
@@ -127,6 +128,8 @@ impl<'a> Operator<'a> {
     pub async fn test(&self, name: &KeyName) -> Done<KeyTested> {
         let inner = self.inner();
         let before = self.key(name)?;
+        self.may_change()?;
+        self.noted(name, |change| Action::KeyTested(change))?;
         inner.vault.lift(name)?;
         inner.issuer.rouse(name);
         let began = inner.clock.boot();
@@ -136,7 +139,7 @@ impl<'a> Operator<'a> {
                 // An answer that never came proves nothing: what was known of the key is still so.
                 inner.vault.quarantine(name, &before.meta.fingerprint, &quarantine.reason)?;
             } else {
-                self.changed(name, |change| Action::KeyRestored(change))?;
+                self.noted(name, |change| Action::KeyRestored(change))?;
             }
         }
         let minted = tried?;
@@ -203,15 +206,18 @@ impl<'a> Operator<'a> {
         policy::judge(&rules, &self.principal, &request, self.inner().clock.boot()).map_err(|_| OperatorError::Stranger)
     }
 
-    fn changed(&self, name: &KeyName, action: impl for<'b> FnOnce(KeyChange<'b>) -> Action<'b>) -> Done<Listed> {
-        let listed = self.key(name)?;
-        let generation = self.inner().vault.generation().unwrap_or_default();
-        self.act(action(KeyChange { key: name, fingerprint: &listed.meta.fingerprint, generation }))?;
-        Ok(listed)
+    /// Nothing is changed while a debugger reads along, nor what could not be put on record.
+    fn may_change(&self) -> Done<()> {
+        self.broker.unobserved()?;
+        Ok(self.inner().audit.flush()?)
     }
 
-    fn act(&self, action: Action<'_>) -> Done<()> {
-        Ok(self.inner().audit.action(Some(&self.principal), action)?)
+    fn noted(&self, name: &KeyName, action: impl for<'b> FnOnce(KeyChange<'b>) -> Action<'b>) -> Done<Listed> {
+        let listed = self.key(name)?;
+        let generation = self.inner().vault.generation().unwrap_or_default();
+        let change = KeyChange { key: name, fingerprint: &listed.meta.fingerprint, generation };
+        self.inner().note(Some(&self.principal), action(change));
+        Ok(listed)
     }
 
     fn inner(&self) -> &Inner {
@@ -229,7 +235,7 @@ impl Inner {
             Which::Peer(selector) => audit::Which::Peer(selector),
             Which::All => audit::Which::All,
         };
-        let _ = self.audit.action(by, Action::Revoked { which, leases: revoked.leases as u64 });
+        self.note(by, Action::Revoked { which, leases: revoked.leases as u64 });
         revoked
     }
 }

@@ -9,6 +9,37 @@ use crate::{
 };
 use std::sync::{Arc, atomic::Ordering};
 
+/// Waits for a token, and puts it on record if the caller leaves first: hyper then drops the whole request, and with
+/// it whoever would have told.
+pub(super) async fn attended<T>(broker: &Arc<Inner>, asked: Asked, work: impl Future<Output = T>) -> T {
+    let mut waiting = Waiting { broker, asked, done: false };
+    let done = work.await;
+    waiting.done = true;
+    done
+}
+
+struct Waiting<'a> {
+    broker: &'a Inner,
+    asked: Asked,
+    done: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.broker.counters.lost.fetch_add(1, Ordering::Relaxed);
+            self.broker.audit.outcome(&Outcome {
+                request: self.asked.id,
+                lease: None,
+                verdict: Verdict::Lost,
+                reason: Some("nobody waited for the token any more"),
+                expires_at: None,
+                micros: self.broker.micros(self.asked),
+            });
+        }
+    }
+}
+
 /// Goes with a lease to the layer that writes its token. Dropped unsaid, the lease was lost and is taken back.
 #[must_use = "a receipt that is dropped means: the caller never got its token"]
 pub struct Receipt {

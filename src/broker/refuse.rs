@@ -8,7 +8,7 @@ use crate::{
     audit::{AuditError, Outcome, Verdict},
     issuer::MintError,
     ledger::Full,
-    model::{Code, Refusal},
+    model::{Code, Refusal, Retry},
     policy::Denial,
     vault::LendError,
 };
@@ -98,6 +98,9 @@ impl Inner {
         });
         let mut refusal = Refusal::new(code, asked.id);
         refusal.after = after.or(refusal.after);
+        if matches!(stop, Stop::Mint(fault) if fault.is_final()) {
+            refusal.retry = Retry::Never;
+        }
         // Only what is the caller's own affair is told in words.
         if let Stop::Denied(Denial::TooShort { ttl, .. }) = stop {
             refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));

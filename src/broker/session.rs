@@ -1,6 +1,11 @@
 //! One connected peer, and the life of its requests. Each step takes the last one's value and gives a narrower one.
 
-use super::{Asked, Broker, Policy, Receipt, caps::Seat, refuse::Stop};
+use super::{
+    Asked, Broker, Policy,
+    caps::Seat,
+    receipt::{self, Receipt},
+    refuse::Stop,
+};
 use crate::{
     attest::Peer,
     audit::{Decision, Judged},
@@ -63,7 +68,7 @@ impl Session {
         let terms = terms(&permit, &principal);
         let (key, kind, uses) = (permit.key().clone(), permit.kind(), permit.uses());
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
-        let minted = broker.issuer.mint(permit).await?;
+        let minted = receipt::attended(broker, asked, broker.issuer.mint(permit)).await?;
         self.look_again(&policy, &request)?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;

@@ -1,7 +1,7 @@
 //! What the daemon does to the broker by itself or for its owner: start, lock, unlock, reload, flush, stop.
 //! Each act is on record; none needs a caller.
 
-use super::{Broker, Debugger, Policy, fault::OperatorError};
+use super::{Broker, Debugger, Inner, Policy, fault::OperatorError};
 use crate::{
     audit::Action,
     clock::Boottime,
@@ -18,9 +18,7 @@ type Done<T> = Result<T, OperatorError>;
 impl Broker {
     /// The first record.
     pub fn start(&self, version: &'static str) {
-        if let Err(fault) = self.0.audit.action(None, Action::Started { version }) {
-            warn!(%fault, "the audit cannot be written: requests are refused");
-        }
+        self.0.note(None, Action::Started { version });
     }
 
     /// Wipes every key from memory; `by` nobody when it was idle.
@@ -32,7 +30,8 @@ impl Broker {
         self.0.vault.lock();
         self.0.issuer.forget();
         info!("the vault is locked");
-        Ok(self.0.audit.action(by, Action::Locked)?)
+        self.0.note(by, Action::Locked);
+        Ok(())
     }
 
     /// Opens the vault.
@@ -41,15 +40,17 @@ impl Broker {
         let with = match (passphrase, &self.0.options.unlock) {
             (Some(words), None) => UnlockWith::Passphrase(words),
             (_, Some(source)) => source(),
+            (None, None) if !self.0.vault.is_locked() => return Ok(()),
             (None, None) => return Err(OperatorError::NeedsPassphrase),
         };
         if let Err(fault) = self.0.vault.unlock(with, rollback).await {
-            self.0.audit.action(by, Action::UnlockFailed)?;
+            self.0.note(by, Action::UnlockFailed);
             return Err(fault.into());
         }
         self.0.last_use.store(self.0.clock.boot().nanos(), Ordering::Relaxed);
         info!("the vault is open");
-        Ok(self.0.audit.action(by, Action::Unlocked)?)
+        self.0.note(by, Action::Unlocked);
+        Ok(())
     }
 
     /// No key is read while a debugger reads along.
@@ -76,7 +77,8 @@ impl Broker {
                 self.set_policy(Policy { needs: rules.needs(), rules, loaded_at, fault: None });
                 self.0.issuer.forget();
                 info!("new rules are in force");
-                Ok(self.0.audit.action(by, Action::Reloaded)?)
+                self.0.note(by, Action::Reloaded);
+                Ok(())
             }
             Err(fault) => {
                 let old = self.policy();
@@ -87,7 +89,7 @@ impl Broker {
                     loaded_at: old.loaded_at,
                     fault: Some(fault.clone()),
                 });
-                self.0.audit.action(by, Action::ReloadRefused)?;
+                self.0.note(by, Action::ReloadRefused);
                 Err(OperatorError::Reload(fault))
             }
         }
@@ -113,7 +115,17 @@ impl Broker {
             warn!(%fault, "the last uses of keys are not kept");
         }
         self.0.vault.lock();
-        let _ = self.0.audit.action(None, Action::Stopped);
+        self.0.note(None, Action::Stopped);
         self.flush();
+    }
+}
+
+impl Inner {
+    /// Puts on record what was done. It is done: where the disk has no room, the record keeps its place and is written
+    /// later, and the answer stays true.
+    pub(super) fn note(&self, by: Option<&Principal>, action: Action<'_>) {
+        if let Err(fault) = self.audit.action(by, action) {
+            warn!(%fault, what = action.name(), "done, and not on record yet");
+        }
     }
 }

@@ -161,13 +161,12 @@ fn exit_of(problem: &Problem) -> Exit {
 }
 
 fn told(problem: &Problem) -> String {
-    let mut text = match problem.code.as_str() {
-        "" => problem.title.clone(),
-        code => format!("{code}: {}", problem.title),
+    // A detail is about this very request; the title is the same for every refusal of its code.
+    let mut text = match (&problem.detail, problem.code.as_str()) {
+        (Some(detail), _) => detail.clone(),
+        (None, "") => problem.title.clone(),
+        (None, code) => format!("{code}: {}", problem.title),
     };
-    if let Some(detail) = &problem.detail {
-        text.push_str(&format!(": {detail}"));
-    }
     if !problem.request_id.is_empty() {
         text.push_str(&format!(" (request id {})", problem.request_id));
     }

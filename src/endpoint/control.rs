@@ -88,7 +88,9 @@ impl ControlOptions {
             Ok(reply) => reply,
             Err(No::Refused(refusal)) => Reply::refusal(&refusal),
             Err(No::Failed(fault)) => {
-                let refusal = Refusal::new(fault.code(), session.broker().request_id());
+                let mut refusal = Refusal::new(fault.code(), session.broker().request_id());
+                refusal.retry = fault.retry().unwrap_or(refusal.retry);
+                refusal.after = fault.wait().or(refusal.after);
                 Reply::refusal(&refusal.at(fault.status()).saying(fault.to_string()))
             }
             Err(No::Words(fault)) => Reply::refusal(&malformed(session, &fault)),

@@ -88,7 +88,9 @@ pub(super) async fn whole_body(
 ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let refusal = |code| Refusal::new(code, session.broker().request_id());
     read(request.into_body(), options.request_bytes, options.body_time).await.map_err(|unread| match unread {
-        Unread::TooLarge => refusal(Code::TooLarge).saying(format!("at most {} bytes", options.request_bytes)),
+        Unread::TooLarge => {
+            refusal(Code::TooLarge).saying(format!("the request has more than {} bytes", options.request_bytes))
+        }
         Unread::Late => refusal(Code::Malformed).saying("the body did not arrive whole and in time"),
     })
 }

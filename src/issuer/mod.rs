@@ -104,6 +104,13 @@ pub enum MintError {
     Random,
 }
 
+impl MintError {
+    /// Whether the same request fails again until a person has mended something.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Billing(_) | Self::Rejected(_) | Self::Key(LendError::Quarantined(_)))
+    }
+}
+
 /// Mints. Clones are the same issuer.
 #[derive(Clone)]
 pub struct Issuer(Arc<Inner>);

@@ -129,9 +129,8 @@ impl Issuer {
                 self.quarantine(key, used, rejected);
                 MintError::Key(crate::vault::LendError::Quarantined(key.clone()))
             }
-            Class::Denied | Class::BadRequest | Class::Transient | Class::Broken => {
-                MintError::Rejected(rejected.to_string())
-            }
+            Class::Denied | Class::BadRequest => MintError::Rejected(rejected.to_string()),
+            Class::Transient | Class::Broken => MintError::Call(rejected.to_string()),
         }
     }
 

@@ -9,9 +9,11 @@
 )]
 
 mod actor;
+mod audit;
 mod bridge;
 mod budgets;
 mod clients;
+mod crash;
 mod examples;
 mod floors;
 mod harness;
