@@ -12,6 +12,7 @@ mod actor;
 mod bridge;
 mod budgets;
 mod clients;
+mod demo;
 mod examples;
 mod floors;
 mod harness;
