@@ -17,7 +17,7 @@ const OPTIONS: ScanOptions =
 const REST: Duration = Duration::from_millis(200);
 const MARKER: &str = "the marker";
 const REFUSED: &str = "the kernel does not let us trace our own child: \
-    `cat /proc/sys/kernel/yama/ptrace_scope` must say 0 or 1, or run this as root";
+    `cat /proc/sys/kernel/yama/ptrace_scope` must say 0 or 1 (or run this as root), and no debugger may follow it";
 
 pub(super) fn scan(stage: &mut Stage) -> Result<Shown, StepError> {
     let pid = stage.launched.as_ref().map(Launched::pid).unwrap_or_default();
