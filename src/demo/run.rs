@@ -1,4 +1,4 @@
-//! The story that `sixty demo` tells, step by step, with nothing set up: a pretend provider, a real broker, a made-up key.
+//! The story that `sixty demo` tells, step by step, with nothing set up: pretend provider, real broker, made-up key.
 //!
 //! It must never claim a step that it has not seen hold, nor leave a process or a file behind.
 

@@ -33,7 +33,8 @@ pub(super) fn scan(stage: &mut Stage) -> Result<Shown, StepError> {
     let Report { bytes, threads, .. } = report;
     let (secrets, tenths) = (stage.needles.len(), (bytes * 10) >> 20);
     Ok(Shown::Held(format!(
-        "none of {secrets} secrets in {}.{} MiB and the registers of {threads} {}; a marker that is no secret is found\n\
+        "none of {secrets} secrets in {}.{} MiB and the registers of {threads} {}; \
+         a marker that is no secret is found\n\
          (this broker stays readable for its parent's scan; a real one is readable to nobody but root)",
         tenths / 10,
         tenths % 10,
