@@ -14,6 +14,7 @@ mod bridge;
 mod budgets;
 mod clients;
 mod crash;
+mod demo;
 mod examples;
 mod floors;
 mod harness;

@@ -1,4 +1,4 @@
-//! The demo as a program that wants a token: it asks the broker on its sockets, and calls the stand-in with what it got.
+//! The demo as a program that wants a token: it asks the broker, and calls the stand-in with what it got.
 //! It must never have another way to the broker than any program has.
 
 use serde::Deserialize;

@@ -17,7 +17,7 @@ const OPTIONS: ScanOptions =
 const REST: Duration = Duration::from_millis(200);
 const MARKER: &str = "the marker";
 const REFUSED: &str = "the kernel does not let us trace our own child: \
-    `cat /proc/sys/kernel/yama/ptrace_scope` must say 0 or 1, or run this as root";
+    `cat /proc/sys/kernel/yama/ptrace_scope` must say 0 or 1 (or run this as root), and no debugger may follow it";
 
 pub(super) fn scan(stage: &mut Stage) -> Result<Shown, StepError> {
     let pid = stage.launched.as_ref().map(Launched::pid).unwrap_or_default();
@@ -33,7 +33,8 @@ pub(super) fn scan(stage: &mut Stage) -> Result<Shown, StepError> {
     let Report { bytes, threads, .. } = report;
     let (secrets, tenths) = (stage.needles.len(), (bytes * 10) >> 20);
     Ok(Shown::Held(format!(
-        "none of {secrets} secrets in {}.{} MiB and the registers of {threads} {}; a marker that is no secret is found\n\
+        "none of {secrets} secrets in {}.{} MiB and the registers of {threads} {}; \
+         a marker that is no secret is found\n\
          (this broker stays readable for its parent's scan; a real one is readable to nobody but root)",
         tenths / 10,
         tenths % 10,
