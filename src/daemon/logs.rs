@@ -1,19 +1,32 @@
 //! The daemon's log: text for people or JSON for machines, on stderr. No secret reaches any level: the types that hold
 //! one cannot be printed.
 
-use crate::config::{Format, Log, Paint};
+use crate::config::{Format, Level, Log, Paint};
 use std::io::IsTerminal;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
+};
 
 /// Starts logging; a second call in one process does nothing.
 pub(super) fn start(log: &Log) {
     // Of hyper, rustls and tokio only warnings: below that they print heads and bytes.
-    let level = log.level.name();
-    let filter = EnvFilter::new(format!("warn,sixty={level}"));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let level = match log.level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("sixty", level);
     let _ = match log.format {
-        Format::Json => builder.json().with_ansi(false).try_init(),
-        Format::Text => builder.with_ansi(coloured()).try_init(),
+        Format::Json => registry().with(lines.json().with_ansi(false).with_filter(filter)).try_init(),
+        Format::Text => registry().with(lines.with_ansi(coloured()).with_filter(filter)).try_init(),
     };
 }
 
