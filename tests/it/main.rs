@@ -17,6 +17,7 @@ mod floors;
 mod harness;
 mod hostile;
 mod identity;
+mod leak;
 mod minting;
 mod native;
 mod needs;
