@@ -2,7 +2,7 @@
 
 use super::body::Outgoing;
 use crate::{
-    model::Refusal,
+    model::{Code, Refusal},
     wire::{self, Encoded, swap::Swap},
 };
 use http_body_util::Full;
@@ -17,6 +17,8 @@ pub(super) struct Reply {
     body: Outgoing,
     retry_after: Option<u32>,
     allow: Option<HeaderValue>,
+    /// Whether the connection ends with it.
+    last: bool,
     pub(super) swap: Option<Swap>,
 }
 
@@ -27,7 +29,7 @@ impl Reply {
 
     pub(super) fn bytes(status: u16, kind: &'static str, body: Vec<u8>) -> Self {
         let body = Outgoing::Whole(Full::new(Bytes::from(body)));
-        Self { status, kind, body, retry_after: None, allow: None, swap: None }
+        Self { status, kind, body, retry_after: None, allow: None, last: false, swap: None }
     }
 
     /// An answer that carries a token.
@@ -38,19 +40,28 @@ impl Reply {
 
     pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Self {
         let body = Outgoing::Lines(lines);
-        Self { status: 200, kind: "application/x-ndjson", body, retry_after: None, allow: None, swap: None }
+        Self {
+            status: 200,
+            kind: "application/x-ndjson",
+            body,
+            retry_after: None,
+            allow: None,
+            last: false,
+            swap: None,
+        }
     }
 
     pub(super) fn refusal(refusal: &Refusal) -> Self {
         let body = wire::problem(refusal);
         let reply = Self::bytes(refusal.status, "application/problem+json", body);
-        Self { retry_after: refusal.after, ..reply }
+        Self { retry_after: refusal.after, last: is_last(refusal), ..reply }
     }
 
     /// A refusal in Model Studio's own shape.
     pub(super) fn studio_error(refusal: &Refusal) -> Self {
         let (status, body) = wire::studio_error(refusal);
-        Self { retry_after: refusal.after, ..Self::bytes(status, "application/json", body) }
+        let reply = Self::bytes(status, "application/json", body);
+        Self { retry_after: refusal.after, last: is_last(refusal), ..reply }
     }
 
     /// Names the methods that there are: RFC 9110 §15.5.6 wants it in a 405.
@@ -68,6 +79,9 @@ impl Reply {
         let headers = response.headers_mut();
         headers.insert("content-type", HeaderValue::from_static(self.kind));
         headers.insert("cache-control", HeaderValue::from_static("no-store"));
+        if self.last {
+            headers.insert("connection", HeaderValue::from_static("close"));
+        }
         if let Some(methods) = self.allow {
             headers.insert("allow", methods);
         }
@@ -75,5 +89,27 @@ impl Reply {
             headers.insert("retry-after", HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+/// What was sent in a wrong place or shape may have been a secret: hyper's buffers must not keep it for the next request.
+fn is_last(refusal: &Refusal) -> bool {
+    matches!(refusal.code, Code::Malformed | Code::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RequestId;
+
+    #[test]
+    fn what_came_in_a_wrong_shape_is_not_kept_for_the_next_request() {
+        let last = |code| {
+            let refusal = Refusal::new(code, RequestId(1));
+            let replies = [Reply::refusal(&refusal), Reply::studio_error(&refusal)];
+            replies.map(|reply| reply.into_response().headers().get("connection").is_some())
+        };
+        assert_eq!((last(Code::Malformed), last(Code::TooLarge)), ([true; 2], [true; 2]));
+        assert_eq!(last(Code::Denied), [false; 2]);
     }
 }

@@ -69,7 +69,6 @@ impl Flights {
             }
             _ => {}
         }
-        states.retain(|_, state| !matches!(state, State::Kept(_, until) if *until <= now));
         let (tell, seat) = watch::channel(None);
         states.insert(place.clone(), State::Flying(seat.clone()));
         Boarding::Fly(tell, seat)
@@ -84,6 +83,11 @@ impl Flights {
             }
             _ => drop(states.remove(place)),
         }
+    }
+
+    /// Drops the tokens that may not be shared any more.
+    pub(super) fn sweep(&self, now: Boottime) {
+        self.states().retain(|_, state| !matches!(state, State::Kept(_, until) if *until <= now));
     }
 
     /// Drops what is kept, and lets flights end without being kept.

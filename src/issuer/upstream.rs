@@ -33,6 +33,11 @@ impl Issuer {
                     let outcome = issuer.fly(&permit).await.map(Arc::new);
                     issuer.0.flights.land(&place, &permit, &outcome);
                     tell.send_replace(Some(outcome));
+                    drop(tell);
+                    if let Some(share) = permit.share() {
+                        tokio::time::sleep(share).await;
+                        issuer.0.flights.sweep(issuer.0.parts.clock.boot());
+                    }
                 });
                 wait(seat).await?
             }

@@ -1,7 +1,7 @@
 //! Virtual keys: `sixty_`, base62 of 256 random bits, and six digits of CRC-32, so that scanners find them and a typo
 //! is told from a forgery. Only the SHA-256 of one is ever kept.
 
-use crate::secret::Secret;
+use crate::{secret::Secret, sys::scrub};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -29,10 +29,12 @@ pub(super) fn generate() -> Result<(Secret, [u8; 32]), getrandom::Error> {
     getrandom::fill(&mut random)?;
     let mut text = Zeroizing::new(Vec::with_capacity(LENGTH));
     text.extend_from_slice(PREFIX);
-    digits(&mut random, RANDOM, &mut text);
-    let mut check = crc32fast::hash(&text).to_be_bytes();
-    digits(&mut check, CHECK, &mut text);
-    let digest = Sha256::digest(&text[..]).into();
+    let digest = scrub::apart(|| {
+        digits(&mut random, RANDOM, &mut text);
+        let mut check = crc32fast::hash(&text).to_be_bytes();
+        digits(&mut check, CHECK, &mut text);
+        Sha256::digest(&text[..]).into()
+    });
     Ok((Secret::copied(&text), digest))
 }
 

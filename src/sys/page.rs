@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use zeroize::Zeroize;
 
 use super::map::Area;
+use super::scrub;
 use super::shield::Shield;
 
 /// What keeps the keys on this kernel.
@@ -125,7 +126,7 @@ impl Page {
         match &mut *store {
             Store::Secret { area, len } => {
                 let room = &mut area.bytes_mut()[..self.capacity];
-                *len = write(room).min(self.capacity);
+                *len = scrub::apart(|| write(room)).min(self.capacity);
                 room[*len..].zeroize();
             }
             Store::Shield(shield) => *shield = Some(Shield::over(self.capacity, write)?),

@@ -121,8 +121,7 @@ fn from_key(bytes: &[u8], salt: &[u8; SALT]) -> Result<Secret, UnlockError> {
     if bytes.len() < KEY_FILE_MIN {
         return Err(UnlockError::ShortKey { found: bytes.len() });
     }
-    let extracted = Hkdf::<Sha256>::new(Some(salt), bytes);
-    in_a_page(|room| extracted.expand(b"sixty vault v1 root", room).is_ok())
+    in_a_page(|room| Hkdf::<Sha256>::new(Some(salt), bytes).expand(b"sixty vault v1 root", room).is_ok())
 }
 
 /// A key that `make` writes straight into its page.

@@ -5,7 +5,7 @@ use crate::{
     model::{Fingerprint, KeyMeta, KeyName},
     recipe::Limits,
     secret::Secret,
-    sys::page::PageError,
+    sys::{page::PageError, scrub},
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -64,7 +64,7 @@ impl Entry {
 
 /// The first 16 hex digits of the key's SHA-256: 64 bits, too few to find a random key by, enough to tell two apart.
 pub fn fingerprint(key: &[u8]) -> Fingerprint {
-    let hash = Sha256::digest(key);
+    let hash = scrub::apart(|| Sha256::digest(key));
     Fingerprint(hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

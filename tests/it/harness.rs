@@ -124,6 +124,13 @@ impl World {
         child.wait().unwrap().code()
     }
 
+    /// Another signal, and how it ended.
+    pub fn end_by(&mut self, name: &str) -> std::process::ExitStatus {
+        let mut child = self.daemon.take().unwrap();
+        signal(child.id(), name);
+        child.wait().unwrap()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.daemon.take() {

@@ -21,6 +21,7 @@ mod harness;
 mod hostile;
 mod identity;
 mod lifecycle;
+mod leak;
 mod minting;
 mod native;
 mod needs;

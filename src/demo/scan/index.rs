@@ -9,10 +9,10 @@
 use super::Needle;
 use super::form::{Form, Forms, Written, written};
 
-/// log2 of the number of bits in the filter: 64 KiB, which stays in the second cache.
-const FILTER: u32 = 19;
+/// log2 of the number of bits in the filter: 256 KiB, which stays in the second cache.
+const FILTER: u32 = 21;
 /// log2 of the number of buckets.
-const BUCKETS: u32 = 12;
+const BUCKETS: u32 = 16;
 
 /// A needle in one of its forms.
 pub(super) struct Shape {

@@ -1,0 +1,126 @@
+//! Nothing of a key or a token stays in the memory of the release build, whatever went wrong with it. The scanner is
+//! our own, `demo::scan`. No test here may pass because it could not look: two leaky builds must be caught by it.
+
+mod builds;
+mod hunt;
+mod life;
+mod stack;
+
+use crate::harness::{World, is_root, soon};
+use builds::Build;
+use life::Life;
+use sixty::demo::studio::Fault;
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// As many as a busy afternoon's.
+const MINTS: usize = 1000;
+/// One look at the registers is luck.
+const ROUNDS: usize = 20;
+
+#[test]
+fn the_release_build_leaves_nothing_in_memory() {
+    let Some(seen) = Build::Sound.looked_at("a_life_leaves_nothing") else { return };
+    assert!(seen.clean, "{}", seen.text);
+}
+
+#[test]
+fn a_build_whose_heap_is_not_wiped_is_caught() {
+    let Some(seen) = Build::LeakyAllocator.looked_at("a_life_leaves_nothing") else { return };
+    assert!(!seen.clean && seen.text.contains(hunt::FOUND), "{}", seen.text);
+}
+
+#[test]
+fn a_build_whose_tasks_are_not_scrubbed_is_caught() {
+    let Some(seen) = Build::LeakyTasks.looked_at("a_life_leaves_nothing") else { return };
+    assert!(!seen.clean && seen.text.contains(hunt::FOUND), "{}", seen.text);
+}
+
+#[test]
+fn a_core_taken_in_the_middle_of_a_request_holds_no_key() {
+    let Some(seen) = Build::Sound.looked_at("a_request_in_flight_shows_no_key") else { return };
+    assert!(seen.clean, "{}", seen.text);
+}
+
+#[test]
+fn the_scrub_reaches_as_deep_as_the_stack_was_used() {
+    let Some(seen) = Build::Sound.looked_at("no_poll_goes_deeper_than_the_scrub") else { return };
+    assert!(seen.clean, "{}", seen.text);
+    let Some(seen) = Build::LeakyTasks.looked_at("no_poll_goes_deeper_than_the_scrub") else { return };
+    assert!(!seen.clean && seen.text.contains(stack::FOUND), "{}", seen.text);
+}
+
+/// What one build is looked at for: run by the tests above, each with its own `SIXTY_BIN`.
+///
+/// No panic is provoked: in the release profile a panic ends the process at once, and its memory with it.
+#[test]
+#[ignore = "run by the others, for each build"]
+fn a_life_leaves_nothing() {
+    let mut life = Life::begin();
+    life.keys_come_in();
+    life.many_mint_at_once(MINTS);
+    life.callers_misbehave();
+    life.the_provider_misbehaves();
+    life.the_operator_acts();
+    for round in 0..ROUNDS {
+        life.mint_some(round);
+        life.look(&format!("after {} further mints", round + 1));
+    }
+    life.look_for_every_token();
+    life.finds.are_none();
+}
+
+#[test]
+#[ignore = "run by the others, for each build"]
+fn a_request_in_flight_shows_no_key() {
+    let mut life = Life::begin();
+    life.keys_come_in();
+    life.many_mint_at_once(64);
+    let before = life.world.studio.requests();
+    life.world.studio.next(Fault::SlowHead(Duration::from_secs(3)));
+    let flying = life.mint_in_background();
+    assert!(soon(Duration::from_secs(2), || life.world.studio.requests() > before), "the key was sent");
+    life.look("in the middle of a request");
+    life.look_into_a_core();
+    assert!(flying.join().unwrap(), "the request went on afterwards");
+    life.world.studio.next(Fault::SlowHead(Duration::from_secs(3)));
+    let _flying = life.mint_in_background();
+    std::thread::sleep(Duration::from_millis(200));
+    a_crash_leaves_no_core(&mut life.world);
+    life.finds.are_none();
+}
+
+#[test]
+#[ignore = "run by the others, for each build"]
+fn no_poll_goes_deeper_than_the_scrub() {
+    let mut life = Life::begin();
+    life.keys_come_in();
+    life.many_mint_at_once(64);
+    let paint = stack::paint(life.world.pid());
+    life.many_mint_at_once(200);
+    life.callers_misbehave();
+    life.the_operator_acts();
+    stack::deepest_trace_is_a_wipe(life.world.pid(), &paint);
+}
+
+/// SIGABRT, with a control that shows whether this machine writes cores at all.
+fn a_crash_leaves_no_core(world: &mut World) {
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", world.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().filter(|word| *word == "0").count(), 2, "{core}");
+    let mut control = Command::new("sh");
+    control.args(["-c", "ulimit -c unlimited && kill -ABRT $$"]).stderr(Stdio::null());
+    if !control.current_dir(world.directory.path()).status().unwrap().core_dumped() {
+        eprintln!("this machine writes no cores: that the daemon leaves none shows less");
+    }
+    let ended = world.end_by("ABRT");
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(nix::libc::SIGABRT), false));
+}
+
+/// Whether the daemon must be left readable for us to scan it.
+fn daemon_arguments() -> &'static [&'static str] {
+    if is_root() { &[] } else { &["--readable-by-parent"] }
+}

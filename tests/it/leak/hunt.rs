@@ -1,0 +1,72 @@
+//! Looks into the daemon's memory, its registers and its core for what must not be there.
+//! It must never show what it found: names and places only; and never end at the first find, which hides the others.
+
+use sixty::demo::scan::{Forms, Needle, Report, ScanOptions, Verdict, scan, scan_file};
+use std::{fs::File, os::unix::fs::FileExt, path::Path, process::Command, sync::Mutex};
+
+/// How a report begins that found something: a build that is meant to leak must be caught for this and nothing else.
+pub const FOUND: &str = "left in memory";
+
+/// What all looks have found.
+#[derive(Default)]
+pub struct Finds(Mutex<Vec<String>>);
+
+impl Finds {
+    /// Looks for every needle in every form, in the registers too.
+    pub fn look(&self, pid: u32, needles: &[Needle], when: &str) {
+        self.note(&scan(pid, needles, ScanOptions::default()).unwrap(), when);
+    }
+
+    /// Looks for the bytes alone: so many needles that all their forms would take minutes. They are hexadecimal, and
+    /// runs as short as usual would be found by chance.
+    pub fn look_for_many(&self, pid: u32, needles: &[Needle], when: &str) {
+        let options = ScanOptions { forms: Forms::Raw, sub: 12, ..ScanOptions::default() };
+        self.note(&scan(pid, needles, options).unwrap(), when);
+    }
+
+    /// Looks into a file, which may be full of hashes.
+    pub fn look_into(&self, path: &Path, needles: &[Needle], when: &str) {
+        let options = ScanOptions { sub: 16, ..ScanOptions::default() };
+        self.note(&scan_file(path, needles, options).unwrap(), when);
+    }
+
+    fn note(&self, report: &Report, when: &str) {
+        eprintln!("{when}: {} hits in {} bytes", report.hits.len(), report.bytes);
+        assert_ne!(report.verdict(), Verdict::Incomplete, "not everything could be read, {when}:\n{report}");
+        let hits = report.hits.iter().map(|hit| format!("{FOUND}, {when}: {hit}"));
+        self.0.lock().unwrap().extend(hits);
+    }
+
+    /// Looks for tokens that nobody was given: whatever begins like one and goes on with the letters of one.
+    pub fn look_for_unknown_tokens(&self, pid: u32, when: &str) {
+        let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
+            let (begin, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let [begin, end] = [begin, end].map(|address| u64::from_str_radix(address, 16).unwrap());
+            let mut bytes = vec![0; (end - begin) as usize];
+            memory.read_exact_at(&mut bytes, begin).unwrap();
+            let tokens = bytes.windows(20).filter(|bytes| is_token(bytes)).count();
+            let find =
+                (tokens > 0).then(|| format!("{FOUND}, {when}: {tokens} tokens that nobody was given, in {line}"));
+            self.0.lock().unwrap().extend(find);
+        }
+    }
+
+    /// Fails when there is any.
+    pub fn are_none(&self) {
+        let finds = self.0.lock().unwrap();
+        assert!(finds.is_empty(), "{} finds\n{}", finds.len(), finds.join("\n"));
+    }
+}
+
+fn is_token(bytes: &[u8]) -> bool {
+    let upstream = bytes.strip_prefix(b"st-").is_some_and(|rest| rest.iter().all(u8::is_ascii_hexdigit));
+    upstream || bytes.strip_prefix(b"sixty_").is_some_and(|rest| rest.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// A core of the running process by gcore(1); false when it is not to be had.
+pub fn take_core(pid: u32, prefix: &Path) -> bool {
+    let taken = Command::new("gcore").arg("-a").arg("-o").arg(prefix).arg(pid.to_string()).output();
+    taken.is_ok_and(|taken| taken.status.success())
+}

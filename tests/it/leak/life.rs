@@ -1,0 +1,342 @@
+//! A daemon's life with many keys, many callers and every kind of accident, and all secrets that went through it.
+//! It must never forget one: what it does not know is not looked for.
+
+use super::{
+    builds::lacking,
+    daemon_arguments,
+    hunt::{self, Finds},
+};
+use crate::harness::{Answer, World, exchange, random_key, read_answer, request};
+use sixty::demo::{scan::Needle, studio::Fault};
+use std::{io::Write, os::unix::net::UnixStream, path::Path, sync::Mutex, thread::JoinHandle, time::Duration};
+
+const KEYS: usize = 8;
+const CALLERS: usize = 16;
+/// Tokens that are looked for in every form; the others in their own alone.
+const RECENT: usize = 24;
+
+const CONFIG: &str = r#"
+[limits]
+header_time = "1s"
+body_time = "1s"
+[upstream]
+ca_file = "DIRECTORY/ca.pem"
+allow_loopback = true
+connect_time = "2s"
+total_time = "5s"
+[[rule]]
+name = "shared"
+peer = { uid = "self" }
+keys = ["dashscope/k0"]
+kinds = ["upstream", "virtual"]
+ttl = { default = "60s", max = "30m" }
+share = "1s"
+[[rule]]
+name = "mine"
+peer = { uid = "self" }
+keys = ["**"]
+kinds = ["upstream", "virtual"]
+ttl = { default = "60s", max = "30m" }
+"#;
+
+/// Everything that goes wrong on the provider's side.
+const FAULTS: [Fault; 18] = [
+    Fault::BadKey,
+    Fault::Throttled,
+    Fault::PrepaidBillOverdue,
+    Fault::Arrearage,
+    Fault::Denied,
+    Fault::CodeInOk,
+    Fault::InternalError,
+    Fault::Garbage,
+    Fault::Huge(100_000),
+    Fault::Redirect,
+    Fault::NoExpiry,
+    Fault::ZeroExpiry,
+    Fault::StrangeToken,
+    Fault::ExpiresIn(0),
+    Fault::CutBody,
+    Fault::CloseOnRequest,
+    Fault::ResetOnRequest,
+    Fault::Hang,
+];
+
+pub struct Life {
+    pub world: World,
+    /// Every long-lived key that ever came near the daemon, old ones too, and the vault's own.
+    keys: Vec<String>,
+    tokens: Mutex<Vec<String>>,
+    pub finds: Finds,
+    /// Connections that stay open after what was said on them.
+    open: Mutex<Vec<UnixStream>>,
+}
+
+impl Life {
+    pub fn begin() -> Self {
+        let world = World::with_arguments(CONFIG, daemon_arguments());
+        let vault = std::fs::read_to_string(world.path("vault.key")).unwrap();
+        Self { world, keys: vec![vault], tokens: Mutex::default(), finds: Finds::default(), open: Mutex::default() }
+    }
+
+    /// Eight keys: the request in one packet, its head in two, its body in two.
+    pub fn keys_come_in(&mut self) {
+        for number in 0..KEYS {
+            let (key, url) = (self.fresh_key(), self.world.studio.url());
+            let text = put(&format!("dashscope/k{number}"), "main", &url, &format!("\"{key}\""));
+            let cut = [0, 30, text.len() - 20][number % 3];
+            assert_eq!(in_two(&self.world.control(), &text, cut).unwrap().status, 201);
+        }
+        self.look("after the keys came in");
+    }
+
+    /// Sixteen callers at once, half of them on a connection that they keep and leave open.
+    pub fn many_mint_at_once(&self, mints: usize) {
+        std::thread::scope(|scope| {
+            for caller in 0..CALLERS {
+                scope.spawn(move || match caller % 2 {
+                    0 => self.mint_on_one_connection(caller, mints.div_ceil(CALLERS)),
+                    _ => self.mint_on_many_connections(caller, mints.div_ceil(CALLERS)),
+                });
+            }
+        });
+        // The rule lets its callers share the first key's token for a second: it is kept so long.
+        std::thread::sleep(Duration::from_millis(1500));
+        self.look(&format!("after {mints} mints, with connections left open"));
+    }
+
+    fn mint_on_one_connection(&self, caller: usize, mints: usize) {
+        let mut stream = UnixStream::connect(self.world.broker()).unwrap();
+        for mint in 0..mints {
+            let body = wish(caller % KEYS, 60 + caller, kind(mint));
+            stream.write_all(request("POST", "/v1/leases", Some(&body), "keep-alive").as_bytes()).unwrap();
+            self.keep(&read_answer(&mut stream).unwrap());
+        }
+        self.open.lock().unwrap().push(stream);
+    }
+
+    fn mint_on_many_connections(&self, caller: usize, mints: usize) {
+        for mint in 0..mints {
+            let text = request("POST", "/v1/leases", Some(&wish(caller % KEYS, 60 + caller, kind(mint))), "close");
+            let cut = if mint % 8 == 0 { 25 } else { 0 };
+            self.keep(&in_two(&self.world.broker(), &text, cut).unwrap());
+        }
+    }
+
+    /// Each key once, with a life of its own so that no flight is shared; the last time of either kind by turns, since
+    /// most of what a mint leaves is overwritten by the next.
+    pub fn mint_some(&self, round: usize) {
+        for number in 1..KEYS {
+            self.keep(&self.world.mint(&wish(number, 100 + round, "upstream")));
+        }
+        for number in 0..round % 2 {
+            self.keep(&self.world.mint(&wish(number, 100, "virtual")));
+        }
+    }
+
+    pub fn mint_in_background(&self) -> JoinHandle<bool> {
+        let broker = self.world.broker();
+        let body = wish(1, 600, "upstream");
+        std::thread::spawn(move || {
+            exchange(&broker, "POST", "/v1/leases", Some(&body)).is_some_and(|a| a.status == 201)
+        })
+    }
+
+    /// Requests that are wrong, that carry a key where none belongs, that are never finished or never waited for.
+    pub fn callers_misbehave(&mut self) {
+        self.wrong_requests();
+        self.requests_that_never_end();
+        self.callers_that_vanish();
+    }
+
+    fn wrong_requests(&mut self) {
+        let (key, url) = (self.fresh_key(), self.world.studio.url());
+        let control = self.world.control();
+        for secret in [format!("[\"{key}\"]"), format!("{{\"{key}\":1}}"), format!("\"\\u0020{key}\""), key.clone()] {
+            let text = put("dashscope/wrong", "main", &url, &secret);
+            assert_eq!(in_two(&control, &text, 0).unwrap().status, 400, "{}", secret.len());
+        }
+        for (socket, method, target, body) in [
+            (&control, "PUT", "/v1/keys/dashscope/wrong", format!("{{\"secret\":\"{key}\",\"provider\":7}}")),
+            (&control, "PUT", "/v1/keys/dashscope/k1", put_body("main", &url, &format!("\"{key}\""))),
+            (&control, "POST", "/v1/keys/dashscope/none/rotate", format!("{{\"secret\":\"{key}\"}}")),
+            (&control, "POST", "/v1/unlock", format!("{{\"passphrase\":\"{key}\",\"x\":1}}")),
+            (&self.world.broker(), "PUT", "/v1/keys/dashscope/wrong", format!("{{\"secret\":\"{key}\"}}")),
+            (&self.world.broker(), "POST", "/v1/leases", format!("{{\"key\":\"{key}\",\"ttl\":\"{key}\"}}")),
+            (&self.world.broker(), "POST", "/v1/leases", format!("{{\"key\":\"dashscope/main\", \"{key}\"")),
+            (&self.world.broker(), "POST", "/v1/leases", format!("{{\"key\":\"{key}\"}}")),
+        ] {
+            // Left open by the caller, whatever the daemon does.
+            let mut stream = UnixStream::connect(socket).unwrap();
+            stream.write_all(request(method, target, Some(&body), "keep-alive").as_bytes()).unwrap();
+            let answer = read_answer(&mut stream).unwrap();
+            assert!(answer.status >= 400, "{method} {target}: {}", answer.status);
+            self.open.lock().unwrap().push(stream);
+        }
+        let bearer = format!("POST /api/v1/tokens HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
+        let mut stream = UnixStream::connect(self.world.broker()).unwrap();
+        stream.write_all(bearer.as_bytes()).unwrap();
+        assert!(read_answer(&mut stream).unwrap().status >= 400);
+        self.open.lock().unwrap().push(stream);
+        self.look("after wrong requests with a key in them");
+    }
+
+    fn requests_that_never_end(&mut self) {
+        let (key, url) = (self.fresh_key(), self.world.studio.url());
+        let text = put("dashscope/half", "main", &url, &format!("\"{key}\""));
+        let half = &text[..text.find(&key).unwrap() + key.len()];
+        let head = format!("GET /v1/whoami HTTP/1.1\r\nauthorization: Bearer {key}\r\nx: ");
+        for (socket, text) in
+            [(self.world.control(), half), (self.world.control(), &head), (self.world.broker(), &head)]
+        {
+            let mut stream = UnixStream::connect(socket).unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+            self.open.lock().unwrap().push(stream);
+        }
+        // Their second is over, and another for the looks that are made every so often.
+        std::thread::sleep(Duration::from_millis(2500));
+        self.look("after half requests whose time is over");
+    }
+
+    fn callers_that_vanish(&self) {
+        for number in 1..KEYS {
+            self.world.studio.next(Fault::SlowHead(Duration::from_millis(100)));
+            let mut stream = UnixStream::connect(self.world.broker()).unwrap();
+            let body = wish(number, 700, "upstream");
+            stream.write_all(request("POST", "/v1/leases", Some(&body), "close").as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        self.world.studio.clear();
+        self.look("after callers that vanished");
+        self.finds.look_for_unknown_tokens(self.world.pid(), "after callers that vanished");
+    }
+
+    /// Each fault with a key of its own: some of them give a key a rest.
+    pub fn the_provider_misbehaves(&mut self) {
+        for (number, fault) in FAULTS.into_iter().enumerate() {
+            let (key, url) = (self.fresh_key(), self.world.studio.url());
+            let name = format!("dashscope/f{number}");
+            self.add(&name, &url, &key);
+            self.world.studio.always_for(&key, fault);
+            let answer = self.world.mint(&format!("{{\"key\":\"{name}\"}}"));
+            assert!(answer.status >= 400, "{fault:?}: {}", answer.status);
+        }
+        self.world.studio.clear();
+        let key = self.fresh_key();
+        self.add("dashscope/dead", "https://127.0.0.1:1", &key);
+        assert_eq!(self.world.mint(r#"{"key":"dashscope/dead"}"#).status, 502);
+        self.world.studio.next(Fault::SlowHead(Duration::from_millis(500)));
+        let flying = self.mint_in_background();
+        std::thread::sleep(Duration::from_millis(200));
+        self.world.studio.hang_up();
+        let _ = flying.join();
+        self.look("after everything that a provider can do");
+        self.finds.look_for_unknown_tokens(self.world.pid(), "after everything that a provider can do");
+    }
+
+    /// Test, rotate, remove, reload, lock and unlock.
+    pub fn the_operator_acts(&mut self) {
+        self.control("POST", "/v1/keys/dashscope/k2/test", None);
+        for number in 0..KEYS / 2 {
+            let key = self.fresh_key();
+            let body = format!("{{\"secret\":\"{key}\"}}");
+            self.control("POST", &format!("/v1/keys/dashscope/k{number}/rotate"), Some(&body));
+        }
+        self.mint_some(50);
+        self.control("POST", "/v1/reload", None);
+        let (key, url) = (self.fresh_key(), self.world.studio.url());
+        self.add("dashscope/short", &url, &key);
+        self.control("DELETE", "/v1/keys/dashscope/short", None);
+        self.look("after test, rotate, reload and remove");
+        self.control("POST", "/v1/lock", None);
+        self.look("while locked");
+        assert_eq!(self.world.mint(&wish(1, 60, "upstream")).status, 423);
+        self.control("POST", "/v1/unlock", None);
+        self.mint_some(51);
+        self.look("after lock and unlock");
+    }
+
+    fn control(&self, method: &str, target: &str, body: Option<&str>) {
+        let answer = self.world.control_http(method, target, body);
+        assert!(answer.status < 300, "{method} {target}: {}", answer.text());
+    }
+
+    fn add(&self, name: &str, url: &str, key: &str) {
+        let account = name.rsplit('/').next().unwrap();
+        let answer = in_two(&self.world.control(), &put(name, account, url, &format!("\"{key}\"")), 0).unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+
+    fn fresh_key(&mut self) -> String {
+        let key = random_key();
+        self.world.studio.register(&key);
+        self.keys.push(key.clone());
+        key
+    }
+
+    fn keep(&self, answer: &Answer) {
+        self.tokens.lock().unwrap().push(answer.token());
+    }
+
+    /// Looks for every key and the last tokens in all forms.
+    pub fn look(&self, when: &str) {
+        std::thread::sleep(Duration::from_millis(200));
+        self.finds.look(self.world.pid(), &self.needles(RECENT), when);
+    }
+
+    /// Looks for every key and every token, byte for byte, and into the log.
+    pub fn look_for_every_token(&self) {
+        let all = self.needles(usize::MAX);
+        self.finds.look_for_many(self.world.pid(), &all, "in the end");
+        for file in ["log", "state/audit.ndjson"] {
+            self.finds.look_into(&self.world.path(file), &all, &format!("in {file}"));
+        }
+    }
+
+    /// Looks into a core of the running daemon.
+    pub fn look_into_a_core(&self) {
+        let prefix = self.world.path("core");
+        if !hunt::take_core(self.world.pid(), &prefix) {
+            return lacking("a core of the running daemon, which needs gcore(1), a part of gdb");
+        }
+        let core = format!("{}.{}", prefix.display(), self.world.pid());
+        self.finds.look_into(Path::new(&core), &self.needles(RECENT), "in a core taken in the middle of a request");
+    }
+
+    fn needles(&self, recent: usize) -> Vec<Needle> {
+        let tokens = self.tokens.lock().unwrap();
+        let named = |name: &'static str| {
+            move |(number, secret): (usize, &String)| Needle::new(&format!("{name} {number}"), secret.as_bytes())
+        };
+        let keys = self.keys.iter().enumerate().map(named("key"));
+        keys.chain(tokens.iter().enumerate().rev().take(recent).map(named("token"))).collect()
+    }
+}
+
+fn kind(number: usize) -> &'static str {
+    if number.is_multiple_of(4) { "virtual" } else { "upstream" }
+}
+
+fn wish(key: usize, ttl: usize, kind: &str) -> String {
+    format!(r#"{{"key":"dashscope/k{key}","kind":"{kind}","ttl":{ttl}}}"#)
+}
+
+fn put(name: &str, account: &str, url: &str, secret: &str) -> String {
+    request("PUT", &format!("/v1/keys/{name}"), Some(&put_body(account, url, secret)), "keep-alive")
+}
+
+fn put_body(account: &str, url: &str, secret: &str) -> String {
+    format!(
+        r#"{{"provider":"dashscope","region":"singapore","account":"{account}","endpoint":"{url}","secret":{secret}}}"#
+    )
+}
+
+/// One exchange whose request comes in two packets.
+fn in_two(socket: &Path, text: &str, cut: usize) -> Option<Answer> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+    stream.write_all(&text.as_bytes()[..cut]).ok()?;
+    std::thread::sleep(Duration::from_millis(if cut > 0 { 20 } else { 0 }));
+    stream.write_all(&text.as_bytes()[cut..]).ok()?;
+    read_answer(&mut stream)
+}
