@@ -1,11 +1,12 @@
 //! A world for one test: a pretend Model Studio on TLS, a real daemon in a directory of its own, and ways to talk to it.
 //! Everything is killed and removed when the world is dropped, and by then no log and no audit may hold a secret.
 
+pub use crate::http::{Answer, exchange, read_answer, request};
 use serde_json::Value;
 use sixty::demo::studio::{Now, Studio, StudioOptions, Transport};
 use std::{
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -29,6 +30,12 @@ ttl = { default = "60s", max = "30m" }
 detached = true
 "#;
 
+/// A mint at the provider.
+pub const UPSTREAM: &str = r#"{"key":"dashscope/main","kind":"upstream"}"#;
+/// A key of our own.
+pub const VIRTUAL: &str = r#"{"key":"dashscope/main","kind":"virtual"}"#;
+pub const SECOND: Duration = Duration::from_secs(1);
+
 pub struct World {
     pub studio: Studio,
     pub directory: TempDir,
@@ -41,6 +48,25 @@ impl World {
     /// A daemon with these rules and further config, an open vault, and no key.
     pub fn new(config: &str) -> Self {
         Self::with_arguments(config, &[])
+    }
+
+    /// The same with the key `dashscope/main`.
+    pub fn with_key(config: &str) -> Self {
+        let world = Self::new(config);
+        world.add_key("dashscope/main");
+        world
+    }
+
+    /// The same with other bounds for calls to the provider.
+    pub fn with_upstream(upstream: &str) -> Self {
+        let always = "ca_file = \"DIRECTORY/ca.pem\"\nallow_loopback = true";
+        Self::with_key(&format!("[upstream]\n{always}\n{upstream}\n{MINE}"))
+    }
+
+    /// The same with more to say about the daemon.
+    pub fn with_daemon(daemon: &str) -> Self {
+        let places = "runtime_dir = \"DIRECTORY/run\"\nstate_dir = \"DIRECTORY/state\"";
+        Self::with_key(&format!("[daemon]\n{places}\n{daemon}\n{MINE}"))
     }
 
     /// The same with further arguments for `sixty daemon`.
@@ -209,6 +235,18 @@ impl World {
         key
     }
 
+    /// Puts another key in the place of `dashscope/main`.
+    pub fn rotate(&self, key: &str) {
+        let body = format!(r#"{{"secret":"{key}"}}"#);
+        let answer = self.control_http("POST", "/v1/keys/dashscope/main/rotate", Some(&body));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
+    /// The keys that their provider refused.
+    pub fn quarantined(&self) -> Vec<String> {
+        serde_json::from_value(self.status()["quarantined"].clone()).unwrap()
+    }
+
     /// Mints over a connection of its own.
     pub fn mint(&self, body: &str) -> Answer {
         self.http("POST", "/v1/leases", Some(body))
@@ -317,82 +355,6 @@ impl Drop for Upstream {
         drop(self.end.take());
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
-}
-
-/// An HTTP answer, read to its end.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
-    }
-
-    /// The token of a lease.
-    pub fn token(&self) -> String {
-        assert!(self.status == 201 || self.status == 200, "{} {}", self.status, self.text());
-        let token = self.json()["token"].as_str().unwrap().to_owned();
-        remember(&token);
-        token
-    }
-
-    /// The code of a refusal.
-    pub fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
-    }
-}
-
-/// A request as bytes.
-pub fn request(method: &str, target: &str, body: Option<&str>, connection: &str) -> String {
-    let body = body.unwrap_or_default();
-    format!(
-        "{method} {target} HTTP/1.1\r\nhost: sixty\r\nconnection: {connection}\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-/// One exchange on a connection of its own; none when the daemon closed it without an answer.
-pub fn exchange(socket: &Path, method: &str, target: &str, body: Option<&str>) -> Option<Answer> {
-    let mut stream = UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
-    stream.write_all(request(method, target, body, "close").as_bytes()).ok()?;
-    read_answer(&mut stream)
-}
-
-/// Reads one answer, on a kept-alive connection too.
-pub fn read_answer(stream: &mut impl Read) -> Option<Answer> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        if let Some(answer) = whole(&bytes, false) {
-            return Some(answer);
-        }
-        match stream.read(&mut chunk) {
-            Ok(0) | Err(_) => return whole(&bytes, true),
-            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
-        }
-    }
-}
-
-fn whole(bytes: &[u8], ended: bool) -> Option<Answer> {
-    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&bytes[..split]).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
-    let body = &bytes[split + 4..];
-    let complete = match length {
-        Some(length) => body.len() >= length,
-        None => ended,
-    };
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    complete.then(|| Answer { status, head, body: body.to_vec() })
 }
 
 /// Tries until it holds.

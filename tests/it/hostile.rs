@@ -2,7 +2,8 @@
 
 use crate::{
     actor::copied,
-    harness::{Answer, MINE, World, exchange, is_root, program, read_answer, request, soon},
+    harness::{MINE, VIRTUAL, World, exchange, is_root, program, read_answer, request, soon},
+    http::over,
     needs::missing,
 };
 use std::{
@@ -13,12 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const VIRTUAL: &str = r#"{"key":"dashscope/main","kind":"virtual"}"#;
-
 fn limited(limits: &str) -> World {
-    let world = World::new(&format!("[limits]\n{limits}\n{MINE}"));
-    world.add_key("dashscope/main");
-    world
+    World::with_key(&format!("[limits]\n{limits}\n{MINE}"))
 }
 
 fn connect(path: &Path) -> UnixStream {
@@ -32,11 +29,6 @@ fn open(world: &World) -> UnixStream {
     let mut stream = connect(&world.broker());
     assert_eq!(over(&mut stream, &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200);
     stream
-}
-
-fn over(stream: &mut UnixStream, text: &str) -> Option<Answer> {
-    stream.write_all(text.as_bytes()).ok()?;
-    read_answer(stream)
 }
 
 /// How long the daemon leaves a connection open that says no more, and what it says last.

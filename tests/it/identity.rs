@@ -2,7 +2,7 @@
 
 use crate::{
     actor::{Actor, copied, itself, part},
-    harness::{MINE, World, exchange, is_root, program, signal, soon},
+    harness::{MINE, World, exchange, is_root, program, soon},
     needs::missing,
 };
 use serde_json::{Value, json};
@@ -11,27 +11,20 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-const STRANGER: u32 = 12345;
+pub const STRANGER: u32 = 12345;
 
 /// A rule for everybody who is like this.
-fn rule(peer: &str) -> String {
+pub fn rule(peer: &str) -> String {
     format!(
         "[[rule]]\nname = \"only these\"\npeer = {peer}\nkeys = [\"dashscope/*\"]\nkinds = [\"upstream\", \"virtual\"]\n"
     )
 }
 
-/// A world with a key.
-fn world(config: &str) -> World {
-    let world = World::new(config);
-    world.add_key("dashscope/main");
-    world
-}
-
 /// Whether a test that needs root can be made; one line says so if not.
-fn as_root(test: &str) -> bool {
+pub fn as_root(test: &str) -> bool {
     if !is_root() {
         missing("not root", test);
     }
@@ -39,19 +32,19 @@ fn as_root(test: &str) -> bool {
 }
 
 /// `sixty mint` by this program, through a shell that is its parent.
-fn mint_by(world: &World, program: &Path, before: &str) -> Command {
+pub fn mint_by(world: &World, program: &Path, before: &str) -> Command {
     let mut command = Command::new("sh");
     let script = format!("{before} \"$0\" mint dashscope/main --json; exit $?");
     command.args(["-c", &script]).arg(program).env("SIXTY_SOCKET", world.broker());
     command
 }
 
-fn id(out: &Output) -> String {
+pub fn id(out: &Output) -> String {
     let lease: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
     lease["id"].as_str().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&out.stderr))).to_owned()
 }
 
-fn assert_denied(out: &Output) {
+pub fn assert_denied(out: &Output) {
     let said = String::from_utf8_lossy(&out.stderr);
     assert_eq!((out.status.code(), said.contains("denied")), (Some(77), true), "{said}");
     assert!(out.stdout.is_empty());
@@ -70,7 +63,7 @@ fn assert_why(world: &World, peer: &str, failed: &str) {
 
 #[test]
 fn another_user_is_denied_and_why_names_the_uid() {
-    let world = world(&rule("{ uid = \"self\" }"));
+    let world = World::with_key(&rule("{ uid = \"self\" }"));
     assert_why(&world, &format!("uid:{}", nix::unistd::geteuid().as_raw() + 1), "uid");
     assert_eq!(world.mint(r#"{"key":"dashscope/main"}"#).status, 201);
     if !as_root("asking as another user") {
@@ -89,7 +82,7 @@ fn a_refusal_tells_a_stranger_nothing_of_the_rules_or_the_keys() {
     if !as_root("asking as another user") {
         return;
     }
-    let world = world(&rule("{ uid = \"self\" }"));
+    let world = World::with_key(&rule("{ uid = \"self\" }"));
     let ours = copied(&program(), &world.path("bin/sixty"));
     let ask = |key: &str| {
         let mut command = Command::new(&ours);
@@ -103,7 +96,7 @@ fn a_refusal_tells_a_stranger_nothing_of_the_rules_or_the_keys() {
 
 #[test]
 fn another_program_is_denied_and_why_names_the_exe() {
-    let world = world(&rule("{ uid = \"self\", exe = \"DIRECTORY/bin/trusted\" }"));
+    let world = World::with_key(&rule("{ uid = \"self\", exe = \"DIRECTORY/bin/trusted\" }"));
     let trusted = copied(&program(), &world.path("bin/trusted"));
     let other = copied(&program(), &world.path("bin/other"));
     id(&mint_by(&world, &trusted, "").output().unwrap());
@@ -124,7 +117,7 @@ fn the_bytes_of_a_program_count_when_a_rule_names_their_hash() {
     let folder = tempfile::tempdir().unwrap();
     let right = copied(&program(), &folder.path().join("right"));
     let hash: String = Sha256::digest(std::fs::read(&right).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
-    let world = world(&rule(&format!("{{ exe_sha256 = \"{hash}\" }}")));
+    let world = World::with_key(&rule(&format!("{{ exe_sha256 = \"{hash}\" }}")));
     id(&mint_by(&world, &right, "").output().unwrap());
     // The same program with one byte more runs as well, and is another.
     let wrong = copied(&right, &folder.path().join("wrong"));
@@ -142,7 +135,7 @@ fn the_bytes_of_a_program_count_when_a_rule_names_their_hash() {
 
 #[test]
 fn a_program_that_was_deleted_has_no_path_any_more() {
-    let world = world(&rule("{ exe = \"DIRECTORY/bin/trusted\" }"));
+    let world = World::with_key(&rule("{ exe = \"DIRECTORY/bin/trusted\" }"));
     let trusted = copied(&itself(), &world.path("bin/trusted"));
     let mut actor = Actor::start(part(&trusted, "ask", &world.broker()));
     assert!(actor.does().starts_with("201 "));
@@ -158,7 +151,7 @@ fn a_program_mounted_over_the_trusted_path_is_not_trusted() {
     if !as_root("a mount namespace of the caller's own") {
         return;
     }
-    let world = world(&rule("{ exe = \"DIRECTORY/bin/trusted\" }"));
+    let world = World::with_key(&rule("{ exe = \"DIRECTORY/bin/trusted\" }"));
     let trusted = copied(&program(), &world.path("bin/trusted"));
     let evil = copied(&program(), &world.path("bin/evil"));
     id(&mint_by(&world, &trusted, "").output().unwrap());
@@ -195,7 +188,7 @@ impl Drop for Cgroup {
 #[test]
 fn another_unit_is_denied_and_why_names_the_unit() {
     let name = format!("sixty-test-{}.service", std::process::id());
-    let world = world(&rule("{ unit = \"sixty-test-*.service\" }"));
+    let world = World::with_key(&rule("{ unit = \"sixty-test-*.service\" }"));
     assert_why(&world, "unit:cron.service", "unit");
     let ours = program();
     assert_denied(&mint_by(&world, &ours, "").output().unwrap());
@@ -219,7 +212,7 @@ fn another_unit_is_denied_and_why_names_the_unit() {
 #[test]
 fn a_cgroup_inside_of_the_named_one_counts_only_by_pattern() {
     let name = format!("sixty-cg-{}", std::process::id());
-    let world = world(&rule(&format!("{{ cgroup = \"/{name}/*\" }}")));
+    let world = World::with_key(&rule(&format!("{{ cgroup = \"/{name}/*\" }}")));
     let Some(group) = Cgroup::new(&name) else {
         missing("not root, or no cgroup 2", "asking from a cgroup");
         return;
@@ -232,7 +225,7 @@ fn a_cgroup_inside_of_the_named_one_counts_only_by_pattern() {
 
 #[test]
 fn a_dead_connectors_grandchild_gets_nothing_on_its_connection() {
-    let world = world(MINE);
+    let world = World::with_key(MINE);
     for target in ["", "GET /v1/leases", "GET /v1/whoami", "DELETE /v1/leases/ls_0000000000000001"] {
         let mut command = part(&itself(), "hand on", &world.broker());
         command.env("SIXTY_TARGET", target);
@@ -246,7 +239,7 @@ fn a_dead_connectors_grandchild_gets_nothing_on_its_connection() {
 
 #[test]
 fn an_exec_after_connecting_lends_no_name_to_the_connection() {
-    let world = world(&rule("{ exe = \"DIRECTORY/bin/**\" }"));
+    let world = World::with_key(&rule("{ exe = \"DIRECTORY/bin/**\" }"));
     let (one, two) = (copied(&itself(), &world.path("bin/one")), copied(&itself(), &world.path("bin/two")));
     // Both programs may ask, but not one on the other's connection.
     for program in [&one, &two] {
@@ -266,7 +259,7 @@ fn a_process_of_another_pid_namespace_is_kept_out_by_a_rule() {
     if !as_root("a pid namespace of the caller's own") {
         return;
     }
-    let world = world(&rule("{ pid_ns = \"self\" }"));
+    let world = World::with_key(&rule("{ pid_ns = \"self\" }"));
     let ours = program();
     id(&mint_by(&world, &ours, "").output().unwrap());
     let mut inside = Command::new("unshare");
@@ -295,7 +288,7 @@ fn the_control_socket_is_the_owners_even_when_its_mode_is_not() {
     if !as_root("the control socket as another user") {
         return;
     }
-    let world = world(MINE);
+    let world = World::with_key(MINE);
     let ours = copied(&program(), &world.path("bin/sixty"));
     let ask = |words: &[&str]| {
         let mut command = Command::new(&ours);
@@ -333,87 +326,9 @@ fn the_sockets_modes_are_right_from_the_start() {
     assert_eq!(mode(&world.path("state/vault.sealed")), 0o600);
 }
 
-/// How long a process's lease outlives it; virtual leases are to be gone within 10 ms, and machines are busy.
-fn outlived_by(world: &World, pid: u32, count: usize) -> Duration {
-    let live = || world.status()["leases"]["live"].as_u64().unwrap();
-    assert_eq!(live(), count as u64);
-    signal(pid, "KILL");
-    let began = Instant::now();
-    while live() > 0 {
-        assert!(began.elapsed() < Duration::from_secs(5), "leases outlive their owner");
-    }
-    began.elapsed()
-}
-
-#[test]
-fn virtual_leases_die_with_the_process_that_asked() {
-    let world = world(MINE);
-    let best = (0..3).map(|_| {
-        let mut actor = Actor::start(part(&itself(), "ask", &world.broker()));
-        let leases: Vec<_> = (0..20).map(|_| actor.does()).collect();
-        assert!(leases.iter().all(|said| said.starts_with("201 ")), "{leases:?}");
-        outlived_by(&world, actor.child.id(), 20)
-    });
-    let best = best.min().unwrap();
-    assert!(best < Duration::from_millis(50), "{best:?}");
-}
-
-#[test]
-fn virtual_leases_die_with_the_shell_and_not_with_the_command_line() {
-    let world = world(MINE);
-    let script = "\"$0\" mint dashscope/main --kind virtual --json; read forever";
-    let mut command = Command::new("sh");
-    command.args(["-c", script]).arg(program()).env("SIXTY_SOCKET", world.broker());
-    let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let live = || world.status()["leases"]["live"] == 1;
-    assert!(soon(Duration::from_secs(5), live));
-    std::thread::sleep(Duration::from_millis(50));
-    let listed = world.control_http("GET", "/v1/leases", None).json();
-    assert_eq!(listed["leases"][0]["owner_pid"], shell.id(), "{listed}");
-    let lived = outlived_by(&world, shell.id(), 1);
-    shell.wait().unwrap();
-    assert!(lived < Duration::from_millis(100), "{lived:?}");
-}
-
-#[test]
-fn an_upstream_lease_stays_listed_when_its_owner_is_gone_since_its_token_lives_on() {
-    let world = world(MINE);
-    let out = mint_by(&world, &program(), "").output().unwrap();
-    let id = id(&out);
-    let listed = world.control_http("GET", "/v1/leases", None).json();
-    assert_eq!((listed["leases"][0]["id"].as_str(), &listed["leases"][0]["owner_pid"]), (Some(&*id), &Value::Null));
-}
-
-#[test]
-fn a_detached_lease_needs_the_rules_word_and_then_outlives_everybody() {
-    let world = world(MINE);
-    let detached = ["mint", "dashscope/main", "--kind", "virtual", "--detached", "--json"];
-    assert!(world.sixty(&detached).status.success());
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(world.status()["leases"]["live"], 1);
-    world.configure(&MINE.replace("detached = true", ""));
-    assert_eq!(world.control_http("POST", "/v1/reload", None).status, 200);
-    assert_denied(&world.sixty(&detached));
-}
-
-#[test]
-fn a_lease_does_not_hang_on_a_strangers_process() {
-    if !as_root("a parent of another user") {
-        return;
-    }
-    let world = world(&rule(&format!("{{ uid = {STRANGER} }}")));
-    let ours = copied(&program(), &world.path("bin/sixty"));
-    // This test is root's and the parent of somebody else's process, as sudo or a setuid program is.
-    let mut direct = Command::new(&ours);
-    direct.args(["mint", "dashscope/main"]).env("SIXTY_SOCKET", world.broker()).uid(STRANGER).gid(STRANGER);
-    assert_denied(&direct.output().unwrap());
-    id(&mint_by(&world, &ours, "").uid(STRANGER).gid(STRANGER).output().unwrap());
-    assert_eq!(world.studio.mints(), 1, "the refused one did not reach the provider");
-}
-
 #[test]
 fn whoami_tells_a_caller_what_it_is() {
-    let world = world(&rule("{ uid = \"self\" }"));
+    let world = World::with_key(&rule("{ uid = \"self\" }"));
     let who = world.http("GET", "/v1/whoami", None).json();
     let selectors: Vec<_> = who["selectors"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
     assert!(selectors.contains(&format!("uid:{}", nix::unistd::geteuid()).as_str()), "{selectors:?}");

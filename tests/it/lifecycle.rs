@@ -1,46 +1,19 @@
 //! The daemon's own life: start, sockets, signals, what the service manager is told, and its end.
 
-use crate::harness::{Answer, MINE, World, read_answer, request, signal, soon};
-use serde_json::Value;
-use sixty::{
-    demo::studio::Fault,
-    ledger::{Ended, Ledger},
+use crate::{
+    harness::{Answer, MINE, SECOND, UPSTREAM, VIRTUAL, World, read_answer, request, signal, soon},
+    http::over,
 };
+use serde_json::Value;
+use sixty::demo::studio::Fault;
 use std::{
     io::{Read, Write},
-    os::{
-        fd::OwnedFd,
-        unix::{
-            fs::{FileTypeExt, MetadataExt},
-            net::{UnixDatagram, UnixListener, UnixStream},
-        },
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt},
+        net::{UnixListener, UnixStream},
     },
-    process::Command,
-    sync::mpsc,
     time::{Duration, Instant},
 };
-
-const UPSTREAM: &str = r#"{"key":"dashscope/main"}"#;
-const VIRTUAL: &str = r#"{"key":"dashscope/main","kind":"virtual"}"#;
-const SECOND: Duration = Duration::from_secs(1);
-
-fn world() -> World {
-    let world = World::new(MINE);
-    world.add_key("dashscope/main");
-    world
-}
-
-fn draining(drain: &str) -> World {
-    let places = "runtime_dir = \"DIRECTORY/run\"\nstate_dir = \"DIRECTORY/state\"";
-    let world = World::new(&format!("[daemon]\n{places}\ndrain = \"{drain}\"\n{MINE}"));
-    world.add_key("dashscope/main");
-    world
-}
-
-fn says(stream: &mut UnixStream, text: &str) -> Option<Answer> {
-    stream.write_all(text.as_bytes()).ok()?;
-    read_answer(stream)
-}
 
 fn verified(world: &World, files: &[&str]) -> Result<(), String> {
     let mut command = world.command(&["audit", "verify"]);
@@ -52,7 +25,7 @@ fn verified(world: &World, files: &[&str]) -> Result<(), String> {
 
 #[test]
 fn a_mint_in_flight_is_answered_before_the_daemon_ends() {
-    let mut world = world();
+    let mut world = World::with_key(MINE);
     world.studio.next(Fault::SlowHead(Duration::from_millis(600)));
     let mut stream = UnixStream::connect(world.broker()).unwrap();
     stream.write_all(request("POST", "/v1/leases", Some(UPSTREAM), "keep-alive").as_bytes()).unwrap();
@@ -75,9 +48,9 @@ fn a_mint_in_flight_is_answered_before_the_daemon_ends() {
 
 #[test]
 fn those_who_only_listen_do_not_hold_up_the_end() {
-    let mut world = world();
+    let mut world = World::with_key(MINE);
     let mut idle = UnixStream::connect(world.broker()).unwrap();
-    assert_eq!(says(&mut idle, &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200);
+    assert_eq!(over(&mut idle, &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200);
     let mut silent = UnixStream::connect(world.broker()).unwrap();
     let mut follower = UnixStream::connect(world.control()).unwrap();
     follower.write_all(request("GET", "/v1/audit?follow=true", None, "close").as_bytes()).unwrap();
@@ -90,7 +63,7 @@ fn those_who_only_listen_do_not_hold_up_the_end() {
 
 #[test]
 fn half_a_request_is_waited_for_only_as_long_as_drain_says() {
-    let mut world = draining("1s");
+    let mut world = World::with_daemon("drain = \"1s\"");
     let mut half = UnixStream::connect(world.broker()).unwrap();
     half.write_all(b"GET /healthz HT").unwrap();
     std::thread::sleep(Duration::from_millis(50));
@@ -101,7 +74,7 @@ fn half_a_request_is_waited_for_only_as_long_as_drain_says() {
 
 #[test]
 fn a_provider_that_hangs_does_not_hold_up_the_end_for_longer_than_drain() {
-    let mut world = draining("1s");
+    let mut world = World::with_daemon("drain = \"1s\"");
     world.studio.always(Fault::Hang);
     let mut stuck = UnixStream::connect(world.broker()).unwrap();
     stuck.write_all(request("POST", "/v1/leases", Some(UPSTREAM), "close").as_bytes()).unwrap();
@@ -114,7 +87,7 @@ fn a_provider_that_hangs_does_not_hold_up_the_end_for_longer_than_drain() {
 
 #[test]
 fn a_socket_that_was_removed_is_there_again() {
-    let world = world();
+    let world = World::with_key(MINE);
     for socket in [world.broker(), world.control()] {
         std::fs::remove_file(&socket).unwrap();
         assert!(soon(4 * SECOND, || socket.exists()));
@@ -126,7 +99,7 @@ fn a_socket_that_was_removed_is_there_again() {
 
 #[test]
 fn a_socket_that_another_took_is_left_to_it() {
-    let world = world();
+    let world = World::with_key(MINE);
     std::fs::remove_file(world.broker()).unwrap();
     let other = UnixListener::bind(world.broker()).unwrap();
     let inode = world.broker().metadata().unwrap().ino();
@@ -139,7 +112,7 @@ fn a_socket_that_another_took_is_left_to_it() {
 
 #[test]
 fn a_dead_daemons_sockets_are_replaced_and_its_leases_are_gone() {
-    let mut world = world();
+    let mut world = World::with_key(MINE);
     let detached = r#"{"key":"dashscope/main","kind":"virtual","owner":"detached"}"#;
     assert_eq!(world.mint(detached).status, 201);
     world.kill();
@@ -152,7 +125,7 @@ fn a_dead_daemons_sockets_are_replaced_and_its_leases_are_gone() {
 
 #[test]
 fn a_live_daemons_sockets_are_not_taken_from_it() {
-    let world = world();
+    let world = World::with_key(MINE);
     let second = world.daemon_command().output().unwrap();
     assert_eq!(second.status.code(), Some(69), "{}", String::from_utf8_lossy(&second.stderr));
     // Nor by one that keeps its vault elsewhere.
@@ -173,119 +146,12 @@ fn a_faulty_config_keeps_the_daemon_from_starting() {
     assert!(!world.broker().exists() && !world.path("state").exists(), "nothing was touched");
 }
 
-/// Sockets of a service manager's: known by their names, not by their order, and not the daemon's to remove.
-fn activated(world: &mut World, names: &str, sockets: [&UnixListener; 2]) {
-    let inner = world.daemon_command();
-    let script = format!(
-        "exec 3<&0 4>&1 </dev/null >/dev/null; export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={names}; exec \"$0\" \"$@\""
-    );
-    let mut command = Command::new("sh");
-    command.args(["-c", &script]).arg(inner.get_program()).args(inner.get_args()).env_clear();
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let [one, two] = sockets.map(|socket| OwnedFd::from(socket.try_clone().unwrap()));
-    let log = std::fs::File::options().create(true).append(true).open(world.path("log")).unwrap();
-    world.adopt(command.stdin(one).stdout(two).stderr(log).spawn().unwrap());
-}
-
-#[test]
-fn sockets_of_the_service_manager_are_known_by_their_names() {
-    for names in ["broker:control", "control:broker"] {
-        let mut world = World::asleep(MINE, &[]);
-        std::fs::create_dir(world.path("run")).unwrap();
-        let (broker, control) =
-            (UnixListener::bind(world.broker()).unwrap(), UnixListener::bind(world.control()).unwrap());
-        let sockets = if names == "broker:control" { [&broker, &control] } else { [&control, &broker] };
-        // Who asked before there was a daemon is answered by it.
-        let mut early = UnixStream::connect(world.broker()).unwrap();
-        early.write_all(request("GET", "/healthz", None, "close").as_bytes()).unwrap();
-        activated(&mut world, names, sockets);
-        assert_eq!(read_answer(&mut early).unwrap().status, 200, "{}", world.log());
-        world.add_key("dashscope/main");
-        assert_eq!(world.mint(VIRTUAL).status, 201);
-        assert_eq!(world.stop(), Some(0));
-        assert!(world.broker().exists() && world.control().exists());
-    }
-}
-
-#[test]
-fn a_descriptor_that_is_no_socket_is_not_served() {
-    let mut world = World::asleep(MINE, &[]);
-    std::fs::create_dir(world.path("run")).unwrap();
-    let broker = UnixListener::bind(world.broker()).unwrap();
-    let datagram = UnixDatagram::unbound().unwrap();
-    let pretend = UnixListener::from(OwnedFd::from(datagram));
-    activated(&mut world, "broker:control", [&broker, &pretend]);
-    assert!(soon(5 * SECOND, || world.log().contains("not a listening Unix socket")), "{}", world.log());
-}
-
-/// What the service manager is told, a line each.
-struct Manager(mpsc::Receiver<String>);
-
-impl Manager {
-    fn start(world: &mut World, watchdog: &str) -> Self {
-        let path = world.path("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut text = [0; 4096];
-            while let Ok(length) = socket.recv(&mut text) {
-                for line in String::from_utf8_lossy(&text[..length]).lines() {
-                    let _ = tell.send(line.to_owned());
-                }
-            }
-        });
-        let mut command = world.daemon_command();
-        command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", watchdog);
-        world.start_by(command);
-        Self(told)
-    }
-
-    /// Waits for a line that begins so; gives all up to it.
-    fn hears(&self, wanted: &str) -> Vec<String> {
-        let mut heard = Vec::new();
-        let end = Instant::now() + 5 * SECOND;
-        while let Ok(line) = self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            heard.push(line);
-            if heard.last().unwrap().starts_with(wanted) {
-                return heard;
-            }
-        }
-        panic!("{wanted} was never said: {heard:?}");
-    }
-}
-
-#[test]
-fn the_service_manager_is_told_of_every_turn() {
-    let mut world = World::asleep(MINE, &[]);
-    let manager = Manager::start(&mut world, "400000");
-    manager.hears("READY=1");
-    world.add_key("dashscope/main");
-    assert_eq!(world.mint(r#"{"key":"dashscope/main","kind":"virtual","owner":"detached"}"#).status, 201);
-    let began = Instant::now();
-    for _ in 0..4 {
-        manager.hears("WATCHDOG=1");
-    }
-    assert!(began.elapsed() < 4 * Duration::from_millis(400), "within the watchdog's limit: {:?}", began.elapsed());
-    manager.hears("STATUS=1 keys, 1 leases, 1 sent");
-    signal(world.pid(), "HUP");
-    manager.hears("RELOADING=1");
-    let monotonic = manager.hears("MONOTONIC_USEC=");
-    assert!(monotonic.len() == 1, "in the same message: {monotonic:?}");
-    manager.hears("READY=1");
-    world.configure("nonsense");
-    signal(world.pid(), "HUP");
-    manager.hears("RELOADING=1");
-    manager.hears("READY=1");
-    assert_eq!(world.stop(), Some(0));
-    manager.hears("STOPPING=1");
-}
-
 #[test]
 fn the_audits_chain_goes_on_across_files() {
-    let world = world();
+    let world = World::with_key(MINE);
     let mut line = UnixStream::connect(world.broker()).unwrap();
     let mint = |line: &mut UnixStream| {
-        assert_eq!(says(line, &request("POST", "/v1/leases", Some(VIRTUAL), "keep-alive")).unwrap().status, 201);
+        assert_eq!(over(line, &request("POST", "/v1/leases", Some(VIRTUAL), "keep-alive")).unwrap().status, 201);
     };
     mint(&mut line);
     for turn in ["state/audit.1", "state/audit.2"] {
@@ -306,7 +172,7 @@ fn the_audits_chain_goes_on_across_files() {
 
 #[test]
 fn an_idle_daemon_does_next_to_nothing() {
-    let world = world();
+    let world = World::with_key(MINE);
     assert_eq!(world.mint(UPSTREAM).status, 201);
     let switches = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
@@ -323,7 +189,7 @@ fn an_idle_daemon_does_next_to_nothing() {
 
 #[test]
 fn whoever_revokes_is_told_how_long_the_providers_token_lives_on() {
-    let world = world();
+    let world = World::with_key(MINE);
     let id = |answer: Answer| answer.json()["id"].as_str().unwrap().to_owned();
     let upstream = id(world.mint(r#"{"key":"dashscope/main","ttl":120}"#));
     let gone = world.http("DELETE", &format!("/v1/leases/{upstream}"), None).json();
@@ -350,7 +216,7 @@ fn whoever_revokes_is_told_how_long_the_providers_token_lives_on() {
 
 #[test]
 fn a_lease_is_over_when_it_says_so() {
-    let world = world();
+    let world = World::with_key(MINE);
     let body = r#"{"key":"dashscope/main","kind":"virtual","owner":"detached","ttl":1}"#;
     let lease = world.mint(body).json();
     assert!(lease["expires_in"].as_u64().unwrap() <= 1);
@@ -365,83 +231,8 @@ fn a_lease_is_over_when_it_says_so() {
 }
 
 #[test]
-fn a_vault_that_nobody_uses_locks_itself() {
-    // A minute is the shortest that can be configured, so the clock is wound by hand.
-    let folder = tempfile::tempdir().unwrap();
-    let (clock, winder) = sixty::clock::Clock::manual(1_700_000_000);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let broker = by_hand(folder.path(), &clock).await;
-        broker.unlock(None, None, sixty::broker::Rollback::Refuse).await.unwrap();
-        winder.advance(Duration::from_secs(59));
-        broker.lock_if_idle(Duration::from_secs(60));
-        assert_eq!(broker.unready(), None);
-        winder.advance(SECOND);
-        broker.lock_if_idle(Duration::from_secs(60));
-        assert_eq!(broker.unready(), Some("the vault is locked"));
-        broker.unlock(None, None, sixty::broker::Rollback::Refuse).await.unwrap();
-        assert_eq!(broker.unready(), None);
-        // A night's sleep counts: the clock goes on while the machine is suspended.
-        winder.advance(Duration::from_secs(8 * 3600));
-        broker.lock_if_idle(Duration::from_secs(60));
-        assert_eq!(broker.unready(), Some("the vault is locked"));
-    });
-}
-
-/// A broker made of its parts, on a clock that stands still.
-async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty::broker::Broker {
-    use sixty::{
-        attest::Attestor,
-        audit::{Audit, AuditOptions, Sync},
-        broker::{Broker, BrokerOptions, Debugger, Parts},
-        issuer::{Issuer, IssuerOptions, IssuerParts},
-        ledger::LedgerOptions,
-        recipe::{Loopback, Recipe},
-        upstream::{Upstream, UpstreamOptions},
-        vault::{Cost, UnlockWith, Vault},
-    };
-    let key = folder.join("key");
-    crate::harness::write_key_file(&key);
-    let with = move || UnlockWith::KeyFile(key.clone());
-    let path = folder.join("vault.sealed");
-    let vault = std::sync::Arc::new(Vault::create(path, clock.clone(), with(), Cost::default()).await.unwrap());
-    vault.lock();
-    let (path, head_path) = (folder.join("audit.ndjson"), folder.join("audit.head"));
-    let audit = Audit::open(AuditOptions { path, head_path, sync: Sync::None }, clock.clone()).unwrap();
-    let upstream = Upstream::new(UpstreamOptions {
-        ca_file: None,
-        connect_time: SECOND,
-        total_time: SECOND,
-        body_bytes: 4096,
-        warm_idle: Duration::ZERO,
-    });
-    let issuer = Issuer::new(
-        IssuerParts {
-            vault: vault.clone(),
-            upstream: upstream.unwrap(),
-            recipes: Recipe::shipped().unwrap(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-        },
-        IssuerOptions { loopback: Loopback::Refused, clock_tolerance: SECOND, mints_per_key: 1 },
-    );
-    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
-    assert!(ledger.list(None, Ended::Shown).is_empty());
-    let attestor = Attestor::new(1 << 20);
-    let parts = Parts { attestor, vault, issuer, ledger, audit, clock: clock.clone(), rules: Default::default() };
-    let options = BrokerOptions {
-        connections_per_uid: 9,
-        owner: nix::unistd::geteuid().as_raw(),
-        debugger: Debugger::Expected,
-        unlock: Some(Box::new(with)),
-        reload: Box::new(|| Err("no".into())),
-    };
-    Broker::new(parts, options)
-}
-
-#[test]
 fn status_and_the_log_say_what_the_daemon_is() {
-    let world = world();
+    let world = World::with_key(MINE);
     let status = world.status();
     for field in
         ["version", "pid", "uptime_seconds", "ready", "vault", "policy", "identity", "memory", "leases", "audit"]
@@ -457,9 +248,7 @@ fn status_and_the_log_say_what_the_daemon_is() {
 
 #[test]
 fn several_loops_serve_as_one() {
-    let places = "runtime_dir = \"DIRECTORY/run\"\nstate_dir = \"DIRECTORY/state\"";
-    let mut world = World::new(&format!("[daemon]\n{places}\nworkers = 4\n{MINE}"));
-    world.add_key("dashscope/main");
+    let mut world = World::with_daemon("workers = 4");
     world.studio.always(Fault::SlowHead(Duration::from_millis(20)));
     let minted = std::thread::scope(|scope| {
         let ask = |n: usize| {

@@ -1,15 +1,7 @@
 //! Who may: the rules as they bite on real connections, and what a reload does to them.
 
-use crate::harness::{Answer, MINE, World, read_answer, request, signal, soon};
+use crate::harness::{Answer, MINE, VIRTUAL, World, read_answer, request, signal, soon};
 use std::{io::Write, os::unix::net::UnixStream, time::Duration};
-
-const VIRTUAL: &str = r#"{"key":"dashscope/main","kind":"virtual"}"#;
-
-fn world(config: &str) -> World {
-    let world = World::new(config);
-    world.add_key("dashscope/main");
-    world
-}
 
 /// A connection that is kept alive over many requests.
 struct Line(UnixStream);
@@ -31,7 +23,7 @@ fn fault(world: &World) -> Option<String> {
 
 #[test]
 fn a_reload_bites_on_open_connections_at_once() {
-    let world = world(MINE);
+    let world = World::with_key(MINE);
     let mut line = Line::new(&world);
     assert_eq!(line.mint(VIRTUAL).status, 201);
     world.configure("");
@@ -46,7 +38,7 @@ fn a_reload_bites_on_open_connections_at_once() {
 
 #[test]
 fn a_reload_bites_on_a_mint_that_is_under_way() {
-    let world = world(MINE);
+    let world = World::with_key(MINE);
     world.studio.next(sixty::demo::studio::Fault::SlowHead(Duration::from_millis(300)));
     let answer = std::thread::scope(|scope| {
         let asking = scope.spawn(|| world.mint(r#"{"key":"dashscope/main"}"#));
@@ -61,7 +53,7 @@ fn a_reload_bites_on_a_mint_that_is_under_way() {
 
 #[test]
 fn a_bad_file_keeps_the_old_rules_and_status_says_so() {
-    let world = world(MINE);
+    let world = World::with_key(MINE);
     let mut line = Line::new(&world);
     for bad in [
         "[[rule]]\nname = \"x\"\n",
@@ -100,7 +92,7 @@ fn status_shows_a_person_which_line_of_a_bad_file_is_bad() {
 fn the_first_rule_that_matches_decides_also_to_say_no() {
     let narrow =
         "[[rule]]\nname = \"narrow\"\npeer = { uid = \"self\" }\nkeys = [\"dashscope/main\"]\nkinds = [\"virtual\"]\n";
-    let world = world(&format!("{narrow}{MINE}"));
+    let world = World::with_key(&format!("{narrow}{MINE}"));
     world.add_key("dashscope/other");
     assert_eq!(world.mint(r#"{"key":"dashscope/main","kind":"upstream"}"#).code(), "denied");
     assert_eq!(world.mint(VIRTUAL).status, 201);
@@ -111,7 +103,7 @@ fn the_first_rule_that_matches_decides_also_to_say_no() {
 
 #[test]
 fn no_rule_no_key_and_an_unknown_key_is_denied_like_any_other() {
-    let world = world("");
+    let world = World::with_key("");
     let denied = world.mint(VIRTUAL);
     let unknown = world.mint(r#"{"key":"dashscope/none","kind":"virtual"}"#);
     let told = |answer: &Answer| {
@@ -125,7 +117,7 @@ fn no_rule_no_key_and_an_unknown_key_is_denied_like_any_other() {
 
 #[test]
 fn a_key_that_is_not_there_is_denied_even_to_whom_every_key_is_allowed() {
-    let world = world(MINE);
+    let world = World::with_key(MINE);
     for kind in ["virtual", "upstream"] {
         let body = format!(r#"{{"key":"dashscope/none","kind":"{kind}"}}"#);
         assert_eq!(world.mint(&body).code(), "denied");
@@ -135,7 +127,7 @@ fn a_key_that_is_not_there_is_denied_even_to_whom_every_key_is_allowed() {
 
 #[test]
 fn the_61st_of_60_a_minute_is_told_when_to_come_again() {
-    let world = world(&format!("{MINE}rate = \"60/min\"\n"));
+    let world = World::with_key(&format!("{MINE}rate = \"60/min\"\n"));
     let mut line = Line::new(&world);
     for n in 0..60 {
         assert_eq!(line.mint(VIRTUAL).status, 201, "{n}");
@@ -153,7 +145,7 @@ fn the_61st_of_60_a_minute_is_told_when_to_come_again() {
 #[test]
 fn a_wish_is_cut_to_the_rule() {
     let rule = MINE.replace("max = \"30m\"", "max = \"90s\"");
-    let world = world(&format!("{rule}uses = {{ max = 5 }}\n"));
+    let world = World::with_key(&format!("{rule}uses = {{ max = 5 }}\n"));
     let lease = world.mint(r#"{"key":"dashscope/main","kind":"virtual","ttl":1800,"uses":50}"#).json();
     assert!((85..=90).contains(&lease["expires_in"].as_u64().unwrap()), "{lease}");
     let listed = world.control_http("GET", "/v1/leases", None).json();
@@ -164,7 +156,7 @@ fn a_wish_is_cut_to_the_rule() {
 
 #[test]
 fn more_life_than_the_rule_gives_is_refused_with_the_bound() {
-    let world = world(&MINE.replace("max = \"30m\"", "max = \"60s\""));
+    let world = World::with_key(&MINE.replace("max = \"30m\"", "max = \"60s\""));
     let refused = world.mint(r#"{"key":"dashscope/main","min_remaining":61}"#);
     assert_eq!((refused.status, refused.code().as_str()), (400, "malformed"));
     assert!(refused.text().contains("min_remaining"), "{}", refused.text());
@@ -173,7 +165,7 @@ fn more_life_than_the_rule_gives_is_refused_with_the_bound() {
 
 #[test]
 fn one_user_sees_and_ends_its_own_leases_alone() {
-    let world = world(MINE);
+    let world = World::with_key(MINE);
     let mut line = Line::new(&world);
     let id = line.mint(VIRTUAL).json()["id"].as_str().unwrap().to_owned();
     let listed = world.http("GET", "/v1/leases", None);

@@ -1,0 +1,103 @@
+//! HTTP as tests speak it: bytes on a socket, so that nothing of a client's own stands between.
+
+use crate::harness::remember;
+use serde_json::Value;
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
+
+/// An HTTP answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    /// The token of a lease.
+    pub fn token(&self) -> String {
+        assert!(self.status == 201 || self.status == 200, "{} {}", self.status, self.text());
+        let token = self.json()["token"].as_str().unwrap().to_owned();
+        remember(&token);
+        token
+    }
+
+    /// Status and code of a refusal.
+    pub fn refused(&self) -> (u16, String) {
+        (self.status, self.code())
+    }
+
+    /// Seconds to wait, as the head says.
+    pub fn retry_after(&self) -> u64 {
+        let value = self.head.lines().find_map(|line| line.strip_prefix("retry-after: "));
+        value.unwrap_or_else(|| panic!("{}", self.head)).parse().unwrap()
+    }
+
+    /// The code of a refusal.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// A request as bytes.
+pub fn request(method: &str, target: &str, body: Option<&str>, connection: &str) -> String {
+    let body = body.unwrap_or_default();
+    format!(
+        "{method} {target} HTTP/1.1\r\nhost: sixty\r\nconnection: {connection}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// One exchange on a connection of its own; none when the daemon closed it without an answer.
+pub fn exchange(socket: &Path, method: &str, target: &str, body: Option<&str>) -> Option<Answer> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    stream.write_all(request(method, target, body, "close").as_bytes()).ok()?;
+    read_answer(&mut stream)
+}
+
+/// Reads one answer, on a kept-alive connection too.
+pub fn read_answer(stream: &mut impl Read) -> Option<Answer> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        if let Some(answer) = whole(&bytes, false) {
+            return Some(answer);
+        }
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => return whole(&bytes, true),
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+        }
+    }
+}
+
+fn whole(bytes: &[u8], ended: bool) -> Option<Answer> {
+    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..split]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+    let body = &bytes[split + 4..];
+    let complete = match length {
+        Some(length) => body.len() >= length,
+        None => ended,
+    };
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    complete.then(|| Answer { status, head, body: body.to_vec() })
+}
+
+/// One more exchange on a connection that is kept; none when it is closed.
+pub fn over(stream: &mut UnixStream, text: &str) -> Option<Answer> {
+    stream.write_all(text.as_bytes()).ok()?;
+    read_answer(stream)
+}

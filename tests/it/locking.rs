@@ -1,0 +1,132 @@
+//! Lock and unlock, by hand and by the clock, also while a mint is under way.
+
+use crate::harness::{MINE, SECOND, UPSTREAM, VIRTUAL, World, soon};
+use sixty::{
+    demo::studio::Fault,
+    ledger::{Ended, Ledger},
+};
+use std::time::Duration;
+
+#[test]
+fn a_lock_holds_for_a_mint_that_is_under_way_too() {
+    let world = World::with_key(MINE);
+    world.studio.next(Fault::SlowHead(Duration::from_millis(400)));
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| world.mint(UPSTREAM));
+        assert!(soon(5 * SECOND, || world.studio.requests() == 1));
+        assert!(world.sixty(&["lock"]).status.success());
+        asking.join().unwrap()
+    });
+    assert_eq!(answer.refused(), (423, "locked".into()));
+    assert_eq!(world.status()["leases"]["live"], 0);
+}
+
+#[test]
+fn a_locked_vault_gives_nothing_and_an_unlocked_one_all_again() {
+    let world = World::with_key(MINE);
+    assert_eq!(world.http("GET", "/readyz", None).status, 200);
+    assert!(world.sixty(&["lock"]).status.success());
+    for body in [UPSTREAM, VIRTUAL] {
+        let locked = world.mint(body);
+        assert_eq!(locked.refused(), (423, "locked".into()));
+        assert_eq!(locked.json()["retry"], "after_unlock");
+    }
+    assert_eq!(world.control_http("GET", "/v1/keys", None).status, 423);
+    assert_eq!(world.http("GET", "/readyz", None).status, 503);
+    assert_eq!(world.http("GET", "/healthz", None).status, 200);
+    assert_eq!(world.sixty(&["mint", "dashscope/main"]).status.code(), Some(75));
+    assert_eq!(world.studio.requests(), 0);
+    let unlocked = world.sixty(&["unlock"]);
+    assert!(unlocked.status.success(), "{}", String::from_utf8_lossy(&unlocked.stderr));
+    for body in [UPSTREAM, VIRTUAL] {
+        assert_eq!(world.mint(body).status, 201);
+    }
+}
+
+#[test]
+fn a_key_that_is_removed_while_it_mints_gives_nothing() {
+    let world = World::with_key(MINE);
+    world.studio.next(Fault::SlowHead(Duration::from_millis(400)));
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| world.mint(UPSTREAM));
+        assert!(soon(5 * SECOND, || world.studio.requests() == 1));
+        assert_eq!(world.control_http("DELETE", "/v1/keys/dashscope/main", None).status, 200);
+        asking.join().unwrap()
+    });
+    assert_eq!(answer.code(), "denied");
+}
+
+#[test]
+fn a_vault_that_nobody_uses_locks_itself() {
+    // A minute is the shortest that can be configured, so the clock is wound by hand.
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, winder) = sixty::clock::Clock::manual(1_700_000_000);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let broker = by_hand(folder.path(), &clock).await;
+        broker.unlock(None, None, sixty::broker::Rollback::Refuse).await.unwrap();
+        winder.advance(Duration::from_secs(59));
+        broker.lock_if_idle(Duration::from_secs(60));
+        assert_eq!(broker.unready(), None);
+        winder.advance(SECOND);
+        broker.lock_if_idle(Duration::from_secs(60));
+        assert_eq!(broker.unready(), Some("the vault is locked"));
+        broker.unlock(None, None, sixty::broker::Rollback::Refuse).await.unwrap();
+        assert_eq!(broker.unready(), None);
+        // A night's sleep counts: the clock goes on while the machine is suspended.
+        winder.advance(Duration::from_secs(8 * 3600));
+        broker.lock_if_idle(Duration::from_secs(60));
+        assert_eq!(broker.unready(), Some("the vault is locked"));
+    });
+}
+
+/// A broker made of its parts, on a clock that stands still.
+async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty::broker::Broker {
+    use sixty::{
+        attest::Attestor,
+        audit::{Audit, AuditOptions, Sync},
+        broker::{Broker, BrokerOptions, Debugger, Parts},
+        issuer::{Issuer, IssuerOptions, IssuerParts},
+        ledger::LedgerOptions,
+        recipe::{Loopback, Recipe},
+        upstream::{Upstream, UpstreamOptions},
+        vault::{Cost, UnlockWith, Vault},
+    };
+    let key = folder.join("key");
+    crate::harness::write_key_file(&key);
+    let with = move || UnlockWith::KeyFile(key.clone());
+    let path = folder.join("vault.sealed");
+    let vault = std::sync::Arc::new(Vault::create(path, clock.clone(), with(), Cost::default()).await.unwrap());
+    vault.lock();
+    let (path, head_path) = (folder.join("audit.ndjson"), folder.join("audit.head"));
+    let audit = Audit::open(AuditOptions { path, head_path, sync: Sync::None }, clock.clone()).unwrap();
+    let upstream = Upstream::new(UpstreamOptions {
+        ca_file: None,
+        connect_time: SECOND,
+        total_time: SECOND,
+        body_bytes: 4096,
+        warm_idle: Duration::ZERO,
+    });
+    let issuer = Issuer::new(
+        IssuerParts {
+            vault: vault.clone(),
+            upstream: upstream.unwrap(),
+            recipes: Recipe::shipped().unwrap(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+        },
+        IssuerOptions { loopback: Loopback::Refused, clock_tolerance: SECOND, mints_per_key: 1 },
+    );
+    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
+    assert!(ledger.list(None, Ended::Shown).is_empty());
+    let attestor = Attestor::new(1 << 20);
+    let parts = Parts { attestor, vault, issuer, ledger, audit, clock: clock.clone(), rules: Default::default() };
+    let options = BrokerOptions {
+        connections_per_uid: 9,
+        owner: nix::unistd::geteuid().as_raw(),
+        debugger: Debugger::Expected,
+        unlock: Some(Box::new(with)),
+        reload: Box::new(|| Err("no".into())),
+    };
+    Broker::new(parts, options)
+}
