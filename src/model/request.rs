@@ -32,7 +32,7 @@ pub struct Request {
 
 /// Who made the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum Kind {
     /// Minted by the provider; cannot be narrowed or revoked.
     Upstream,
@@ -62,9 +62,17 @@ impl FromStr for Kind {
     }
 }
 
+impl TryFrom<String> for Kind {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
 /// The process whose life a lease shares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", rename_all = "lowercase")]
 pub enum Owner {
     /// The process that asked.
     #[default]
@@ -73,6 +81,19 @@ pub enum Owner {
     Parent,
     /// Nobody: lives until its deadline; the rule must allow it.
     Detached,
+}
+
+impl TryFrom<String> for Owner {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        match text.as_str() {
+            "caller" => Ok(Owner::Caller),
+            "parent" => Ok(Owner::Parent),
+            "detached" => Ok(Owner::Detached),
+            _ => Err(Malformed::new("an owner is caller, parent or detached")),
+        }
+    }
 }
 
 /// What a virtual key is good for; an absent list allows all, an empty one nothing.

@@ -95,8 +95,9 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_values_is_not_taken_for_an_object() {
-        for body in [r#"["a"]"#, r#"{"key":"a","scope":[["POST"]]}"#] {
+    fn what_serde_would_take_as_well_is_refused() {
+        let forms = [r#"["a"]"#, r#"{"key":"a","scope":[["POST"]]}"#, r#"{"key":"a","kind":{"upstream":null}}"#];
+        for body in forms {
             assert!(parse::<Request>(body.as_bytes(), "").is_err(), "{body}");
         }
         assert!(parse::<Unlock>(b"[]", "").is_err());
