@@ -144,6 +144,6 @@ fn schemathesis_finds_no_fault_with_the_broker_socket() {
 fn schemathesis_finds_no_fault_with_the_control_socket() {
     if runs(&installed("schemathesis"), "tests/clients/setup.sh installs it") {
         let world = world();
-        without_fault(&world, world.control(), "openapi-control.json", "examples,coverage,fuzzing");
+        without_fault(&world, world.control(), "openapi-control.json", "examples,coverage");
     }
 }
