@@ -112,7 +112,7 @@ pub enum MintError {
 impl MintError {
     /// Whether the same request fails again until a person has mended something.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Billing(_) | Self::Rejected(_) | Self::Key(LendError::Quarantined(_)))
+        matches!(self, Self::Billing(_) | Self::Key(LendError::Quarantined(_)))
     }
 }
 
