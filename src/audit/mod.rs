@@ -232,8 +232,11 @@ impl Audit {
     /// As [`Audit::decide`]; nothing is lost.
     pub fn flush(&self) -> Result<(), AuditError> {
         let mut shared = self.lock();
-        // Settled, not only written: so a disk that has room again is noticed before anybody asks.
-        shared.log.settle()?;
+        match shared.log.failing {
+            None => shared.log.write()?,
+            // A disk that has room again is noticed before anybody asks.
+            Some(_) => shared.log.settle()?,
+        }
         if shared.reopen_due { shared.reopen() } else { Ok(()) }
     }
 

@@ -47,7 +47,11 @@ pub enum VerifyError {
     #[error(transparent)]
     Broken(#[from] Broken),
     /// It could not be read.
-    #[error("{path}: {source}; the audit is readable by the daemon's own user")]
+    #[error("{path}: {source}{}", match source.kind() {
+        io::ErrorKind::PermissionDenied => "; the audit is readable by the daemon's own user",
+        io::ErrorKind::NotFound => "; name the files, the oldest first",
+        _ => "",
+    })]
     Read {
         /// The file.
         path: PathBuf,

@@ -68,6 +68,7 @@ impl OperatorError {
             Self::Unlock(UnlockError::WrongPassphrase | UnlockError::WrongKey) => Code::Denied,
             Self::Traced | Self::Change(ChangeError::Save(_)) | Self::Audit(_) | Self::Unlock(_) => Code::Unavailable,
             Self::Mint(MintError::Throttled(_)) => Code::Busy,
+            Self::Mint(MintError::Provider { .. } | MintError::Place(_)) => Code::Malformed,
             Self::Mint(_) => Code::Upstream,
             _ => Code::Malformed,
         }

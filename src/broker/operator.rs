@@ -173,13 +173,19 @@ impl<'a> Operator<'a> {
 
     /// Which rule decides for a key, for this peer or for an imagined one.
     pub fn why(&self, key: &KeyName, peer: Option<&[Selector]>) -> Done<(Vec<Selector>, Explanation)> {
-        let principal = match peer {
-            // Every fact: one that nobody read would be told as one that fails.
-            None => Principal { socket: "broker", ..self.inner().attestor.identify_fully(self.peer)? },
-            Some(selectors) => imagined(selectors)?,
-        };
         let policy = self.broker.policy();
-        Ok((principal.selectors(), policy::explain(&policy.rules, &principal, key)))
+        let Some(given) = peer else {
+            // Every fact: one that nobody read would be told as one that fails.
+            let principal = Principal { socket: "broker", ..self.inner().attestor.identify_fully(self.peer)? };
+            return Ok((principal.selectors(), policy::explain(&policy.rules, &principal, key)));
+        };
+        let mut told = policy::explain(&policy.rules, &imagined(given)?, key);
+        // An imagined peer has what it was given, and no number that stands for nobody.
+        let has = |fact| fact == "keys" || given.iter().any(|selector| selector.fact.name() == fact);
+        for step in &mut told.steps {
+            step.had.take_if(|_| !step.failed.is_some_and(has));
+        }
+        Ok((given.to_vec(), told))
     }
 
     /// Takes new rules if they are whole.
@@ -190,6 +196,11 @@ impl<'a> Operator<'a> {
     /// The records so far and those to come.
     pub fn follow(&self) -> Follow {
         self.inner().audit.follow()
+    }
+
+    /// Whether there is such a key; nobody knows while the vault is locked.
+    pub fn knows(&self, key: &KeyName) -> Option<bool> {
+        self.inner().vault.list().ok().map(|keys| keys.iter().any(|listed| listed.meta.name == *key))
     }
 
     fn permit(&self, name: &KeyName) -> Done<policy::Permit> {

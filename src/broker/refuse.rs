@@ -65,7 +65,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
         MintError::Key(LendError::Unknown(_)) => (Code::Denied, None, "there is no such key"),
         MintError::Key(LendError::Quarantined(_)) => (Code::Upstream, None, "the key is quarantined"),
         MintError::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
-        MintError::Provider(_) => (Code::Unavailable, None, "the key's provider is not known"),
+        MintError::Provider { .. } => (Code::Unavailable, None, "the key's provider is not known"),
         MintError::Billing(_) => (Code::Upstream, None, "the provider wants to be paid"),
         MintError::Throttled(wait) => (Code::Busy, Some(*wait), "the provider throttles the key"),
         MintError::Rejected(_) => (Code::Upstream, None, "the provider refused"),

@@ -82,10 +82,10 @@ impl Failure {
         Self::Refused { problem, advice: None }
     }
 
-    /// Puts the command's own advice on a `denied`.
-    pub(super) fn advising(self, text: impl Into<String>) -> Self {
+    /// Puts the command's own advice on a refusal of this code.
+    pub(super) fn advising(self, code: &str, text: impl Into<String>) -> Self {
         match self {
-            Self::Refused { problem, advice: None } if problem.code == "denied" => {
+            Self::Refused { problem, advice: None } if problem.code == code => {
                 Self::Refused { problem, advice: Some(text.into()) }
             }
             other => other,
@@ -161,11 +161,13 @@ fn exit_of(problem: &Problem) -> Exit {
 }
 
 fn told(problem: &Problem) -> String {
-    // A detail is about this very request; the title is the same for every refusal of its code.
-    let mut text = match (&problem.detail, problem.code.as_str()) {
-        (Some(detail), _) => detail.clone(),
-        (None, "") => problem.title.clone(),
-        (None, code) => format!("{code}: {}", problem.title),
+    // A detail tells all of this very request; without one the audit has to be asked, and that by the request's id.
+    if let Some(detail) = &problem.detail {
+        return detail.clone();
+    }
+    let mut text = match problem.code.as_str() {
+        "" => problem.title.clone(),
+        code => format!("{code}: {}", problem.title),
     };
     if !problem.request_id.is_empty() {
         text.push_str(&format!(" (request id {})", problem.request_id));
@@ -175,6 +177,8 @@ fn told(problem: &Problem) -> String {
 
 fn advice_on(problem: &Problem) -> Option<String> {
     match problem.code.as_str() {
+        // The detail says it already.
+        "locked" | "busy" if problem.detail.is_some() => None,
         "locked" => Some("`sixty unlock` opens the vault".to_owned()),
         "busy" => Some(format!("try again in {} s", problem.retry_after.unwrap_or(1))),
         "unavailable" => Some("`sixty status` tells what is missing; it mends itself when that is back".to_owned()),
@@ -225,14 +229,14 @@ mod tests {
     fn a_denial_can_be_acted_on() {
         let mut no = problem("denied", "never");
         no.request_id = "00ff".to_owned();
-        let failure = Failure::refused(no).advising("`sixty why a` says which selector failed");
+        let failure = Failure::refused(no).advising("denied", "`sixty why a` says which selector failed");
         assert_eq!(failure.to_string(), "denied: no (request id 00ff)");
         assert_eq!(failure.advice().as_deref(), Some("`sixty why a` says which selector failed"));
     }
 
     #[test]
     fn advice_on_rules_is_not_given_for_a_locked_vault() {
-        let failure = Failure::refused(problem("locked", "after_unlock")).advising("`sixty why a`");
+        let failure = Failure::refused(problem("locked", "after_unlock")).advising("denied", "`sixty why a`");
         assert_eq!(failure.advice().as_deref(), Some("`sixty unlock` opens the vault"));
     }
 }

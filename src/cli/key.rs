@@ -119,7 +119,12 @@ pub(super) fn remove(doors: &Doors, arguments: &KeyRemove) -> Result<(), Failure
 
 /// `sixty key test`.
 pub(super) fn test(doors: &Doors, one: &OneKey) -> Result<(), Failure> {
-    let answer = about(doors, Method::POST, &format!("{}/test", route(&one.name)), None)?;
+    let asked = about(doors, Method::POST, &format!("{}/test", route(&one.name)), None);
+    let answer = asked.map_err(|no| {
+        let advice =
+            format!("`sixty key show {0}` tells what the provider said; `sixty key rotate {0}` swaps it", one.name);
+        no.advising("upstream", advice)
+    })?;
     if one.show.json {
         return exactly(&answer);
     }
@@ -135,7 +140,7 @@ pub(super) fn test(doors: &Doors, one: &OneKey) -> Result<(), Failure> {
 /// Asks about one key that should be there.
 fn about(doors: &Doors, method: Method, target: &str, body: Option<Json>) -> Result<Json, Failure> {
     ask(&doors.control, method, target, body)
-        .map_err(|no| no.advising("`sixty key list` shows the keys that there are"))
+        .map_err(|no| no.advising("denied", "`sixty key list` shows the keys that there are"))
 }
 
 /// A name needs no escaping: its letters all stand for themselves in a path (RFC 3986, 3.3).

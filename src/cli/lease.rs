@@ -65,7 +65,8 @@ impl Revoked {
         match &self.residual {
             Some(Residual { leases, upstream_seconds: seconds @ 1.. }) => {
                 let (what, lives) = match leases {
-                    None | Some(1) => ("its upstream token can't".to_owned(), "lives"),
+                    None | Some(1) if many == 1 => ("its upstream token can't".to_owned(), "lives"),
+                    None | Some(1) => ("1 upstream token can't".to_owned(), "lives"),
                     Some(many) => (format!("{many} upstream tokens can't"), "live"),
                 };
                 format!("{done}; {what} be recalled and {lives} on at the provider for up to {}", span(*seconds))

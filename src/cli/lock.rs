@@ -38,5 +38,5 @@ fn by_passphrase(doors: &Doors, plain: &Map<String, Value>) -> Result<Json, Fail
     let body = entry::body(plain, "passphrase", &passphrase)?;
     drop(passphrase);
     let asked = ask(&doors.control, Method::POST, "/v1/unlock", Some(body));
-    asked.map_err(|failure| failure.advising("each wrong passphrase makes the next wait longer, up to 10 s"))
+    asked.map_err(|failure| failure.advising("denied", "each wrong passphrase makes the next wait longer, up to 10 s"))
 }

@@ -24,11 +24,11 @@ struct Minted<'a> {
 
 /// `sixty mint`.
 pub(super) fn mint(doors: &Doors, arguments: MintArguments) -> Result<(), Failure> {
-    let advice = format!("`sixty why {}` says which selector failed", arguments.key);
+    let advice = format!("`sixty why {}` shows which rule decides; `sixty audit` has the reason", arguments.key);
     let (as_json, copy) = (arguments.json, arguments.copy);
     let body = json(&request(arguments));
     let asked = ask(&doors.broker, Method::POST, "/v1/leases", Some(body));
-    let answer = asked.map_err(|failure| failure.advising(advice))?;
+    let answer = asked.map_err(|failure| failure.advising("denied", advice))?;
     if as_json {
         return exactly(&answer);
     }
@@ -84,12 +84,11 @@ mod tests {
 
     #[test]
     fn a_denial_points_to_why() {
-        let body =
-            r#"{"title":"no rule gives you this key","status":403,"code":"denied","retry":"never","request_id":"7"}"#;
+        let body = r#"{"title":"no rule allows this","status":403,"code":"denied","retry":"never","request_id":"7"}"#;
         let fake = Fake::answering("403 Forbidden", body);
         let doors = Doors { broker: Client::broker(fake.path()), control: Client::control("/nonexistent") };
         let failure = mint(&doors, arguments("a/b")).unwrap_err();
-        assert_eq!(failure.to_string(), "denied: no rule gives you this key (request id 7)");
+        assert_eq!(failure.to_string(), "denied: no rule allows this (request id 7)");
         assert!(matches!(failure, Failure::Refused { advice: Some(text), .. } if text.contains("`sixty why a/b`")));
         fake.asked();
     }

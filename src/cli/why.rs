@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::arguments::{Show, WhyArguments};
 use super::ask::{Doors, ask, json, read};
 use super::failure::Failure;
-use super::output::{BAD, DIM, GOOD, exactly, plain, show as print};
+use super::output::{BAD, DIM, GOOD, WARN, exactly, plain, show as print};
 use super::table::{Cell, Side, Table};
 use crate::client::Method;
 use crate::model::KeyName;
@@ -24,6 +24,7 @@ struct Explanation {
     steps: Vec<Step>,
     #[serde(default)]
     selectors: Vec<String>,
+    known: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +73,11 @@ fn explained(key: &KeyName, told: &Explanation) -> String {
         None => format!("{BAD}no rule{BAD:#} gives this peer {key}: it is denied"),
     };
     let steps = if told.steps.is_empty() { "there are no rules\n".to_owned() } else { steps.to_string() };
-    format!("{peer}\n{steps}\n{verdict}\n")
+    let unknown = match told.known {
+        Some(false) => format!("{WARN}there is no key {key}{WARN:#}: whoever asks for it is denied\n"),
+        Some(true) | None => String::new(),
+    };
+    format!("{peer}\n{steps}\n{verdict}\n{unknown}")
 }
 
 fn row(step: &Step) -> [Cell; 5] {

@@ -6,7 +6,7 @@ use crate::{
     config::{Bases, Mode, Paths, default_text, environment},
     secret::Secret,
     sys::{confine, file, scrub},
-    vault::{Cost, UnlockWith, Vault, create_key_file},
+    vault::{Cost, Means, UnlockWith, Vault, create_key_file},
 };
 use std::process::ExitCode;
 
@@ -48,19 +48,23 @@ fn make(options: InitOptions) -> Result<(), DaemonError> {
             UnlockWith::KeyFile(paths.vault_key.clone())
         }
     };
+    let means = with.means();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|fault| DaemonError::Kernel("the event loop cannot be made", fault))?;
     scrub::run(&runtime, Vault::create(paths.vault.clone(), Clock::system(), with, Cost::default()))?;
     file::replace(&paths.config, if options.mode == Mode::System { 0o644 } else { 0o600 }, text.as_bytes())?;
-    notify::last_words(&told(&paths, options.mode));
+    notify::last_words(&told(&paths, options.mode, means));
     Ok(())
 }
 
-fn told(paths: &Paths, mode: Mode) -> String {
-    let next = match mode {
-        Mode::User => "start the broker with `sixty daemon`",
-        Mode::System => "name who may have what in the config, then `systemctl enable --now sixty-broker.socket`",
+fn told(paths: &Paths, mode: Mode, means: Means) -> String {
+    let next = match (mode, means) {
+        (Mode::User, Means::Key) => "start the broker with `sixty daemon`",
+        (Mode::User, Means::Passphrase) => {
+            "start the broker with `sixty daemon`, and open its vault with `sixty unlock`"
+        }
+        (Mode::System, _) => "name who may have what in the config, then `systemctl enable --now sixty-broker.socket`",
     };
     format!("config  {}\nvault   {}\nnext: {next}\n", paths.config.display(), paths.vault.display())
 }

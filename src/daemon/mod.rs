@@ -111,7 +111,7 @@ fn report(outcome: Result<(), DaemonError>) -> ExitCode {
         Err(fault) => {
             notify::last_words(&match &fault {
                 DaemonError::Config(faults) => faults.render(logs::paint()),
-                other => format!("sixty: {other}\n"),
+                other => format!("error: {other}\n"),
             });
             fault.exit()
         }

@@ -209,7 +209,8 @@ impl Ask<'_> {
             None => None,
         };
         let (selectors, told) = self.operator.why(&key, peer.as_deref())?;
-        let all = json!({ "decides": told.decides, "steps": told.steps, "selectors": selectors });
+        let known = self.operator.knows(&key);
+        let all = json!({ "decides": told.decides, "steps": told.steps, "selectors": selectors, "known": known });
         Ok(Reply::json(200, &all))
     }
 }

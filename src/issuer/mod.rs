@@ -74,8 +74,13 @@ pub enum MintError {
     #[error(transparent)]
     Place(#[from] PlaceFault),
     /// The operator's: nobody knows the provider.
-    #[error("there is no provider `{0}`")]
-    Provider(String),
+    #[error("there is no provider `{name}`; there is {known}")]
+    Provider {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
     /// The operator's: money.
     #[error("the provider will not serve this account until it is paid or its limit is raised ({0})")]
     Billing(String),
@@ -107,7 +112,7 @@ pub enum MintError {
 impl MintError {
     /// Whether the same request fails again until a person has mended something.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Billing(_) | Self::Rejected(_) | Self::Key(LendError::Quarantined(_)))
+        matches!(self, Self::Billing(_) | Self::Key(LendError::Quarantined(_)))
     }
 }
 
@@ -139,7 +144,11 @@ impl Issuer {
 
     /// The recipe of a provider.
     pub fn recipe(&self, provider: &str) -> Result<&Recipe, MintError> {
-        self.0.parts.recipes.get(provider).ok_or_else(|| MintError::Provider(provider.to_owned()))
+        let recipes = &self.0.parts.recipes;
+        recipes.get(provider).ok_or_else(|| MintError::Provider {
+            name: provider.to_owned(),
+            known: recipes.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// Whether stand-ins on loopback are allowed, for the check of a new key's place.

@@ -63,7 +63,7 @@ impl Code {
     /// One sentence for people; the same for every refusal of the code.
     pub fn title(self) -> &'static str {
         match self {
-            Code::Denied => "no rule gives you this key",
+            Code::Denied => "no rule allows this",
             Code::Locked => "the vault is locked",
             Code::Expired => "the lease is over",
             Code::Revoked => "the lease was revoked",

@@ -99,7 +99,7 @@ impl Recipe {
         let fault = |region: &str| PlaceFault::Region {
             provider: self.name.clone(),
             region: region.to_owned(),
-            known: self.region.iter().map(|region| region.name.as_str()).collect::<Vec<_>>().join(", "),
+            known: self.region.iter().map(spoken).collect::<Vec<_>>().join(", "),
         };
         let wanted = place.region.as_deref().or(self.region.first().map(|region| region.name.as_str())).unwrap_or("");
         let name = self.region_name(wanted).ok_or_else(|| fault(wanted))?;
@@ -166,6 +166,14 @@ fn check_label(text: &str) -> Result<(), PlaceFault> {
     let head = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     let body = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if head && body && text.len() <= 64 { Ok(()) } else { Err(PlaceFault::Workspace) }
+}
+
+/// A region as people say it, and as the provider does.
+fn spoken(region: &super::Region) -> String {
+    match region.alias.first() {
+        Some(alias) => format!("{alias} ({})", region.name),
+        None => region.name.clone(),
+    }
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn mints(program: &str, script: &str) {
     let refused = run(&world, program, &[script, "dashscope/nobody"]);
     let fault = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && refused.stdout.is_empty(), "{fault}");
-    assert!(fault.contains("denied: no rule gives you this key (request "), "{fault}");
+    assert!(fault.contains("denied: no rule allows this (request "), "{fault}");
 }
 
 #[test]

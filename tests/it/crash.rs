@@ -1,7 +1,7 @@
 //! `kill -9` at random moments, under load: what was promised is there afterwards, and nothing is half done.
 //! `SIXTY_SEED` repeats a run, `SIXTY_CRASH_ROUNDS` says how many kills; 40 by default, 200 where `CI=true`.
 
-use crate::harness::{MINE, World, exchange, random_key};
+use crate::harness::{MINE, World, exchange, random_key, signal, soon};
 use sixty::{audit, secret::Secret, vault::fingerprint};
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use std::{
 /// A token's life while daemons are killed, in seconds.
 const TTL: u64 = 3;
 /// The latest moment of a kill, in microseconds: a change of a key takes some ten thousand where the disk is slow.
-const LATEST: u64 = 120_000;
+const LATEST: u64 = 100_000;
 /// Threads that change keys, each its own; together they stay below a workspace's 20 keys.
 const WRITERS: usize = 2;
 const NAMES: usize = 6;
@@ -30,7 +30,7 @@ fn a_daemon_killed_at_any_moment_comes_back_with_all_that_it_had_promised() {
     world.add_key(STEADY);
     let mut writers: Vec<Writer> = (0..WRITERS).map(Writer::new).collect();
     let mut totals = Totals::default();
-    let mut last_expiry = 0;
+    let (mut last_expiry, mut old) = (0, Vec::new());
     for round in 0..rounds {
         let delay = Duration::from_micros(random.below(LATEST));
         let tokens = Mutex::new(Vec::new());
@@ -59,8 +59,13 @@ fn a_daemon_killed_at_any_moment_comes_back_with_all_that_it_had_promised() {
         totals.restart = totals.restart.max(began.elapsed());
         the_keys_are_as_promised(&world, &mut writers, &mut totals, round);
         no_lease_is_left(&world, &tokens, round);
+        if round % 16 == 15 {
+            old.push(put_aside(&world, round));
+        }
     }
-    let verified = world.sixty(&["audit", "verify", world.path("state/audit.ndjson").to_str().unwrap()]);
+    old.push(world.path("state/audit.ndjson"));
+    let files = old.iter().map(|file| file.to_str().unwrap());
+    let verified = world.sixty(&["audit", "verify"].into_iter().chain(files).collect::<Vec<_>>());
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     eprintln!("{totals:?}, {}", String::from_utf8_lossy(&verified.stdout).trim());
     assert!(
@@ -197,6 +202,15 @@ fn the_audit_holds(world: &World, round: usize) {
     let file = world.path("state/audit.ndjson");
     let verified = audit::verify(std::slice::from_ref(&file), Some(&file.with_extension("head")));
     assert!(verified.is_ok(), "round {round}: {}", verified.unwrap_err());
+}
+
+/// Rotates the audit: what is verified after each kill stays short.
+fn put_aside(world: &World, round: usize) -> PathBuf {
+    let (file, old) = (world.path("state/audit.ndjson"), world.path(&format!("state/audit.ndjson.{round}")));
+    std::fs::rename(&file, &old).unwrap();
+    signal(world.pid(), "USR1");
+    assert!(soon(Duration::from_secs(5), || std::fs::metadata(&file).is_ok_and(|found| found.len() > 0)));
+    old
 }
 
 /// A daemon that is killed before it serves.

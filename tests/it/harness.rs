@@ -209,15 +209,7 @@ impl World {
 
     /// Runs `sixty …` with something on stdin.
     pub fn sixty_with(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
+        fed(self.command(arguments), input)
     }
 
     /// Stores a fresh random key that the stand-in takes, and gives it.
@@ -355,6 +347,13 @@ impl Drop for Upstream {
         drop(self.end.take());
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
+}
+
+/// Runs a command with something on stdin. It may end without having read it.
+pub fn fed(mut command: Command, input: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
 }
 
 /// Tries until it holds.
