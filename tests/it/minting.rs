@@ -216,8 +216,8 @@ fn a_provider_with_another_authoritys_certificate_is_not_spoken_to() {
 #[test]
 fn a_token_that_was_minted_works_and_ends() {
     let world = World::with_key(MINE);
-    let token = world.mint(r#"{"key":"dashscope/main","ttl":1,"min_remaining":0}"#).token();
+    let token = world.mint(r#"{"key":"dashscope/main","ttl":2,"min_remaining":0}"#).token();
     assert_eq!(world.studio.live_tokens(), 1);
     assert!(token.starts_with("st-"));
-    assert!(soon(3 * SECOND, || world.studio.live_tokens() == 0 && world.status()["leases"]["live"] == 0));
+    assert!(soon(4 * SECOND, || world.studio.live_tokens() == 0 && world.status()["leases"]["live"] == 0));
 }
