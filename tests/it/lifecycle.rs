@@ -263,7 +263,8 @@ fn several_loops_serve_as_one() {
     });
     assert_eq!(minted, 160);
     assert!(world.studio.mints() < 80, "a flight is one on all loops: {}", world.studio.mints());
-    assert_eq!(world.status()["answers"]["sent"], 160);
+    // The caller may have its answer before the daemon has counted it.
+    assert!(soon(SECOND, || world.status()["answers"]["sent"] == 160));
     assert_eq!(world.stop(), Some(0));
     verified(&world, &["state/audit.ndjson"]).unwrap();
 }

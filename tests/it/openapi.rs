@@ -249,6 +249,8 @@ fn a_weird_body_is_malformed_and_nothing_worse() {
         // The answer to a malformed request is its connection's last.
         let mut stream = UnixStream::connect(world.broker()).unwrap();
         let head = format!("POST /v1/leases HTTP/1.1\r\nhost: sixty\r\ncontent-length: {}\r\n\r\n", body.len());
+        // The answer to a malformed request is its connection's last.
+        let mut stream = UnixStream::connect(world.broker()).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(body).unwrap();
         let answer = read_answer(&mut stream).unwrap();

@@ -85,7 +85,9 @@ fn a_lease_does_not_hang_on_a_strangers_process() {
     // This test is root's and the parent of somebody else's process, as sudo or a setuid program is.
     let mut direct = Command::new(&ours);
     direct.args(["mint", "dashscope/main"]).env("SIXTY_SOCKET", world.broker()).uid(STRANGER).gid(STRANGER);
-    assert_denied(&direct.output().unwrap());
+    let refused = direct.output().unwrap();
+    assert_denied(&refused);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another user's process"), "the way out is told");
     id(&mint_by(&world, &ours, "").uid(STRANGER).gid(STRANGER).output().unwrap());
     assert_eq!(world.studio.mints(), 1, "the refused one did not reach the provider");
 }
