@@ -233,7 +233,6 @@ fn a_path_in_model_studios_shape_says_no_in_that_shape() {
 fn a_weird_body_is_malformed_and_nothing_worse() {
     let world = World::new(MINE);
     world.add_key("dashscope/main");
-    let mut stream = UnixStream::connect(world.broker()).unwrap();
     let deep = format!("{{\"key\":{}", "[".repeat(10_000));
     let numbers = ["-1", "0", "0.5", "1e999", "18446744073709551616", "31622401", "\"60\"", "true", "[60]"];
     let ttls = numbers.map(|ttl| format!(r#"{{"key":"dashscope/main","ttl":{ttl}}}"#).into_bytes());
@@ -252,8 +251,8 @@ fn a_weird_body_is_malformed_and_nothing_worse() {
     ];
     for body in shapes.into_iter().chain(ttls.iter().map(Vec::as_slice)) {
         let head = format!("POST /v1/leases HTTP/1.1\r\nhost: sixty\r\ncontent-length: {}\r\n\r\n", body.len());
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
+        let mut stream = UnixStream::connect(world.broker()).unwrap();
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
         let answer = read_answer(&mut stream).unwrap();
         let told = String::from_utf8_lossy(body);
         assert_eq!((answer.status, answer.code().as_str()), (400, "malformed"), "{told:.60}");
