@@ -52,11 +52,7 @@ const ASKED_OF_CONTROL: &[Case] = &[
     ("key", "/v1/keys/SK-", None, 400),
     ("addKey", "/v1/keys/a", Some(r#"{"provider":"dashscope","secret":"sk-made-up-0123456789"}"#), 201),
     ("addKey", "/v1/keys/a", Some(r#"{"provider":"dashscope","secret":"sk-made-up-0123456789"}"#), 409),
-<<<<<<< HEAD
-    ("addKey", "/v1/keys/b", Some(r#"{"provider":"dashscope","secret":"st-made-up"}"#), 400),
-=======
     ("addKey", "/v1/keys/b", Some(r#"{"provider":"dashscope","secret":"st-made-up-0123456789"}"#), 400),
->>>>>>> clients
     ("rotateKey", "/v1/keys/a/rotate", Some(r#"{"secret":"sk-another-0123456789"}"#), 200),
     ("rotateKey", "/v1/keys/b/rotate", Some(r#"{"secret":"sk-another-0123456789"}"#), 404),
     ("testKey", "/v1/keys/dashscope/main/test", None, 200),
