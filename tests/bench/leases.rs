@@ -10,7 +10,7 @@ use sixty::{
     ledger::{Ledger, LedgerOptions, New, Terms},
     model::Kind,
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 const COUNT: usize = 1_000_000;
 /// As many as the daemon's reaper takes at once.
@@ -73,7 +73,7 @@ fn lease(clock: &Clock, number: usize) -> Done<New> {
     };
     let life = Duration::from_millis(60_000 + number as u64 / 100);
     Ok(New {
-        terms,
+        terms: Arc::new(terms),
         digest: Some(digest),
         deadline: clock.boot().plus(life),
         expires_at: clock.wall() + life.as_secs(),
