@@ -3,6 +3,7 @@
 
 use super::{Attestor, Peer, exe::FileId};
 use crate::sys::{pidfd::Pidfd, process::Process, procfs::ProcDir};
+use std::sync::Arc;
 
 /// Why no process can own the lease.
 #[derive(Debug, thiserror::Error)]
@@ -25,12 +26,13 @@ impl Attestor {
     /// The peer itself as an owner.
     pub fn caller(&self, peer: &Peer) -> Result<Process, ParentError> {
         let gone = || ParentError::Gone(peer.pid());
+        if let Some(pidfd) = &peer.credentials.pidfd {
+            return Ok(Process { pidfd: Arc::clone(pidfd), pid: peer.pid() });
+        }
         let pidfd = Pidfd::open(peer.credentials.pid).map_err(|_| gone())?;
-        let process = ProcDir::open(peer.credentials.pid).map_err(|_| gone())?;
-        let owner = owner(pidfd, &process).ok_or_else(gone)?;
         // Still the one that connected, so what was opened by its number is its own.
         peer.still_there().map_err(|_| gone())?;
-        Ok(owner)
+        Ok(Process { pidfd: Arc::new(pidfd), pid: peer.pid() })
     }
 
     /// The peer's nearest ancestor that is not `sixty`, of the same user.
@@ -53,14 +55,10 @@ impl Attestor {
                 return Err(ParentError::Stranger(peer.pid()));
             }
             if self.own_exe.is_none() || FileId::of_process(number) != self.own_exe {
-                return owner(pidfd, &process).ok_or_else(gone);
+                return Ok(Process { pidfd: Arc::new(pidfd), pid: number.unsigned_abs() });
             }
             child = process;
         }
         Err(ParentError::None(peer.pid()))
     }
-}
-
-fn owner(pidfd: Pidfd, process: &ProcDir) -> Option<Process> {
-    Some(Process { pidfd, pid: process.pid().unsigned_abs(), started: process.start_time().ok()? })
 }

@@ -25,6 +25,7 @@ use crate::{
     ledger::Ledger,
     model::{Code, Fact, Refusal, RequestId},
     policy::Rules,
+    sys::chance,
     vault::{UnlockWith, Vault},
 };
 use caps::Caps;
@@ -160,8 +161,8 @@ impl Broker {
 
     /// A fresh name for a request or a connection, for refusals that come before one is parsed.
     pub fn request_id(&self) -> RequestId {
-        // Ids need not be secret; if the kernel has no randomness, nothing else works either.
-        RequestId(getrandom::u64().unwrap_or_default())
+        // If the kernel has no randomness, nothing else works either.
+        RequestId(chance::number().unwrap_or_default())
     }
 
     fn asked(&self) -> Asked {

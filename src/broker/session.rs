@@ -16,12 +16,14 @@ use crate::{
     sys::process::Process,
 };
 use serde::Serialize;
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 /// One connection. It holds the peer's handle and its seat for as long as it is open.
 pub struct Session {
     broker: Broker,
     peer: Peer,
+    /// Of the last lease, and whose they were: one caller's next ones mostly have the same.
+    terms: Mutex<Option<(Principal, Arc<Terms>)>>,
     _seat: Seat,
 }
 
@@ -46,7 +48,7 @@ pub struct Whoami {
 
 impl Session {
     pub(super) fn new(broker: Broker, peer: Peer, seat: Seat) -> Self {
-        Self { broker, peer, _seat: seat }
+        Self { broker, peer, terms: Mutex::default(), _seat: seat }
     }
 
     /// Asks for one lease.
@@ -65,7 +67,7 @@ impl Session {
         }
         let room = broker.ledger.room(principal.uid)?;
         let owner = self.owner(&permit)?;
-        let terms = terms(&permit, &principal);
+        let terms = self.terms(&permit, &principal);
         let (key, kind, uses) = (permit.key().clone(), permit.kind(), permit.uses());
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
         let minted = receipt::attended(broker, asked, broker.issuer.mint(permit)).await?;
@@ -117,6 +119,14 @@ impl Session {
             Owner::Detached => Ok(None),
             Owner::Caller => Ok(Some(attestor.caller(&self.peer)?)),
             Owner::Parent => Ok(Some(attestor.parent(&self.peer)?)),
+        }
+    }
+
+    fn terms(&self, permit: &Permit, principal: &Principal) -> Arc<Terms> {
+        let mut last = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        match last.as_ref() {
+            Some((whose, terms)) if whose == principal && fit(terms, permit) => terms.clone(),
+            _ => last.insert((principal.clone(), Arc::new(terms(permit, principal)))).1.clone(),
         }
     }
 
@@ -197,6 +207,11 @@ impl Session {
         let may = |name: &KeyName| policy::explain(&policy.rules, principal, name).decides.is_some();
         of.map(|meta| meta.name).filter(may).collect()
     }
+}
+
+fn fit(terms: &Terms, permit: &Permit) -> bool {
+    let Terms { key, rule, kind, peer: _, uid: _, scopes } = terms;
+    key == permit.key() && rule == permit.rule() && *kind == permit.kind() && scopes == permit.scopes()
 }
 
 fn terms(permit: &Permit, principal: &Principal) -> Terms {

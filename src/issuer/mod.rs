@@ -184,14 +184,14 @@ impl Issuer {
     }
 
     fn mint_virtual(&self, permit: &Permit) -> Result<Minted, MintError> {
-        let listed = self.lent(permit.key())?;
+        let provider = self.0.parts.vault.provider(permit)?;
         let (token, digest) = virtual_key::generate().map_err(|_| MintError::Random)?;
         Ok(Minted {
             token,
             digest: Some(digest),
             deadline: permit.judged().plus(permit.ttl().duration()),
             expires_at: self.0.parts.clock.wall() + u64::from(permit.ttl().seconds()),
-            provider: listed.meta.provider,
+            provider,
             base_urls: Vec::new(),
         })
     }

@@ -25,16 +25,17 @@ pub enum Shape {
 
 /// A new key and its digest.
 pub(super) fn generate() -> Result<(Secret, [u8; 32]), getrandom::Error> {
-    let mut random = Zeroizing::new(vec![0_u8; 32]);
-    getrandom::fill(&mut random)?;
     let mut text = Zeroizing::new(Vec::with_capacity(LENGTH));
-    text.extend_from_slice(PREFIX);
     let digest = scrub::apart(|| {
-        digits(&mut random, RANDOM, &mut text);
-        let mut check = crc32fast::hash(&text).to_be_bytes();
-        digits(&mut check, CHECK, &mut text);
-        Sha256::digest(&text[..]).into()
-    });
+        let mut random = Zeroizing::new([0_u8; 32]);
+        getrandom::fill(&mut *random)?;
+        text.extend_from_slice(PREFIX);
+        let mut number = Zeroizing::new(limbs(&random));
+        digits(&mut *number, RANDOM, &mut text);
+        let check = crc32fast::hash(&text);
+        digits(&mut [check], CHECK, &mut text);
+        Ok(Sha256::digest(&text[..]).into())
+    })?;
     Ok((Secret::copied(&text), digest))
 }
 
@@ -47,22 +48,35 @@ pub fn shape(text: &[u8]) -> Shape {
         return Shape::Damaged;
     };
     let mut wanted = Vec::with_capacity(CHECK);
-    digits(&mut crc32fast::hash(body).to_be_bytes(), CHECK, &mut wanted);
+    digits(&mut [crc32fast::hash(body)], CHECK, &mut wanted);
     if wanted == check { Shape::Ours } else { Shape::Damaged }
 }
 
-/// Writes a big-endian number as so many base62 digits, least first; the number is zero afterwards.
-fn digits(number: &mut [u8], count: usize, text: &mut Vec<u8>) {
-    for _ in 0..count {
-        let mut rest = 0_u32;
-        for byte in number.iter_mut() {
-            let part = rest << 8 | u32::from(*byte);
-            *byte = (part / 62) as u8;
-            rest = part % 62;
+/// A big-endian number in 32-bit parts, the greatest first.
+fn limbs(bytes: &[u8; 32]) -> [u32; 8] {
+    std::array::from_fn(|n| bytes[4 * n..4 * n + 4].iter().fold(0, |limb, byte| limb << 8 | u32::from(*byte)))
+}
+
+/// Writes a number as so many base62 digits, least first; the number is zero afterwards.
+fn digits(number: &mut [u32], count: usize, text: &mut Vec<u8>) {
+    let mut left = count;
+    while left > 0 {
+        // Five digits a pass: the greatest power of 62 that a limb's division can take.
+        let mut rest = 0_u64;
+        for limb in number.iter_mut() {
+            let part = rest << 32 | u64::from(*limb);
+            *limb = (part / FIVE_DIGITS) as u32;
+            rest = part % FIVE_DIGITS;
         }
-        text.push(LETTERS[rest as usize]);
+        for _ in 0..left.min(5) {
+            text.push(LETTERS[(rest % 62) as usize]);
+            rest /= 62;
+        }
+        left -= left.min(5);
     }
 }
+
+const FIVE_DIGITS: u64 = 62_u64.pow(5);
 
 #[cfg(test)]
 mod tests {
@@ -87,7 +101,7 @@ mod tests {
     #[test]
     fn all_256_bits_are_kept() {
         let mut text = Vec::new();
-        digits(&mut [255; 32], RANDOM, &mut text);
+        digits(&mut limbs(&[255; 32]), RANDOM, &mut text);
         let back = text.iter().rev().fold(vec![0_u8; 33], |mut number, letter| {
             let mut carry = LETTERS.iter().position(|l| l == letter).unwrap() as u32;
             for byte in number.iter_mut().rev() {

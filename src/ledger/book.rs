@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::Boottime,
     model::{KeyName, Kind, LeaseId, LeaseSummary, Selector},
-    sys::process::Process,
+    sys::{chance, process::Process},
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -22,7 +22,7 @@ use subtle::ConstantTimeEq;
 /// A lease to be entered.
 pub struct New {
     /// What it has in common with others.
-    pub terms: Terms,
+    pub terms: Arc<Terms>,
     /// SHA-256 of a virtual key's token.
     pub digest: Option<[u8; 32]>,
     /// When it is over.
@@ -82,20 +82,51 @@ pub(super) struct Book {
     index: Index,
     shelf: Shelf,
     owners: Vec<Owner>,
-    by_process: HashMap<(u32, u64), u32>,
+    free_owners: Vec<u32>,
+    /// The owner that was last taken under a process number.
+    by_number: HashMap<u32, u32>,
     deadlines: BTreeMap<u64, Vec<u32>>,
     /// Leases and kept rooms of each user.
     per_uid: HashMap<u32, usize>,
     /// Rooms that are kept, of all users.
     rooms: usize,
-    ended: VecDeque<LeaseSummary>,
+    ended: VecDeque<Entry>,
     pub(super) rates: Rates,
 }
 
 struct Owner {
-    process: Option<(u32, u64)>,
+    process: Option<Process>,
     first: u32,
 }
+
+/// A lease as it is shown.
+struct Entry {
+    id: LeaseId,
+    slot: Slot,
+    terms: Arc<Terms>,
+    owner_pid: Option<u32>,
+    state: &'static str,
+}
+
+impl Entry {
+    fn summary(&self, now: Boottime) -> LeaseSummary {
+        let left = Boottime::from_nanos(self.slot.deadline).since(now).as_secs();
+        LeaseSummary {
+            id: self.id,
+            key: self.terms.key.clone(),
+            kind: self.terms.kind,
+            rule: self.terms.rule.clone(),
+            expires_at: self.slot.expires_at,
+            expires_in: if self.state == LIVE { u32::try_from(left).unwrap_or(u32::MAX) } else { 0 },
+            uid: self.terms.uid,
+            owner_pid: self.owner_pid,
+            uses_left: (self.slot.uses != NONE).then_some(self.slot.uses),
+            state: self.state,
+        }
+    }
+}
+
+const LIVE: &str = "live";
 
 impl Book {
     pub(super) fn new(options: LedgerOptions) -> Self {
@@ -105,7 +136,8 @@ impl Book {
             index: Index::new(),
             shelf: Shelf::default(),
             owners: Vec::new(),
-            by_process: HashMap::new(),
+            free_owners: Vec::new(),
+            by_number: HashMap::new(),
             deadlines: BTreeMap::new(),
             per_uid: HashMap::new(),
             rooms: 0,
@@ -120,22 +152,23 @@ impl Book {
 
     /// The number of this process as an owner, and whether it is a new one that must be watched.
     pub(super) fn own(&mut self, process: &Process) -> (u32, bool) {
-        let incarnation = (process.pid, process.started);
-        if let Some(number) = self.by_process.get(&incarnation) {
-            return (*number, false);
+        let known = self.by_number.get(&process.pid).copied();
+        let known = known.filter(|number| self.process(*number).is_some_and(|known| known.is(process)));
+        if let Some(number) = known {
+            return (number, false);
         }
-        let owner = Owner { process: Some(incarnation), first: NONE };
-        let number = match self.owners.iter().position(|owner| owner.process.is_none()) {
+        let owner = Owner { process: Some(process.clone()), first: NONE };
+        let number = match self.free_owners.pop() {
             Some(free) => {
-                self.owners[free] = owner;
+                self.owners[free as usize] = owner;
                 free
             }
             None => {
                 self.owners.push(owner);
-                self.owners.len() - 1
+                (self.owners.len() - 1) as u32
             }
-        } as u32;
-        self.by_process.insert(incarnation, number);
+        };
+        self.by_number.insert(process.pid, number);
         (number, true)
     }
 
@@ -247,8 +280,10 @@ impl Book {
     pub(super) fn bury(&mut self, owner: u32) {
         let Some(grave) = self.owners.get_mut(owner as usize) else { return };
         let mut number = std::mem::replace(&mut grave.first, NONE);
-        if let Some(incarnation) = grave.process.take() {
-            self.by_process.remove(&incarnation);
+        let Some(process) = grave.process.take() else { return };
+        // The number may be another process's by now.
+        if self.by_number.get(&process.pid) == Some(&owner) {
+            self.by_number.remove(&process.pid);
         }
         while let Some(slot) = self.slots.at_mut(number) {
             let next = std::mem::replace(&mut slot.next, NONE);
@@ -258,13 +293,14 @@ impl Book {
             }
             number = next;
         }
+        self.free_owners.push(owner);
     }
 
     pub(super) fn list(&self, uid: Option<u32>, ended: Ended, now: Boottime) -> Vec<LeaseSummary> {
         let mine = |summary: &LeaseSummary| uid.is_none_or(|uid| summary.uid == uid);
         let live = self.slots.iter().filter(|(_, slot)| slot.deadline > now.nanos());
-        let live = live.filter_map(|(number, slot)| self.summary(number, slot, now, "live"));
-        let over = self.ended.iter().filter(|_| ended == Ended::Shown).cloned();
+        let live = live.filter_map(|(number, slot)| Some(self.entry(number, slot, LIVE)?.summary(now)));
+        let over = self.ended.iter().filter(|_| ended == Ended::Shown).map(|entry| entry.summary(now));
         live.chain(over).filter(mine).collect()
     }
 
@@ -280,12 +316,16 @@ impl Book {
         self.slots.iter().filter(|(_, slot)| fits(slot)).map(|(number, _)| number).collect()
     }
 
+    fn process(&self, owner: u32) -> Option<&Process> {
+        self.owners.get(owner as usize)?.process.as_ref()
+    }
+
     fn terms(&self, number: u32) -> Option<&Terms> {
         self.shelf.at(self.slots.at(number)?.terms).map(AsRef::as_ref)
     }
 
     fn remove(&mut self, number: u32, state: &'static str) -> Slot {
-        let summary = self.slots.at(number).and_then(|slot| self.summary(number, slot, Boottime::NEVER, state));
+        let entry = self.slots.at(number).and_then(|slot| self.entry(number, slot, state));
         let slot = self.slots.remove(number);
         if let Some(after) = self.slots.at_mut(slot.next) {
             after.before = slot.before;
@@ -300,12 +340,12 @@ impl Book {
         }
         self.index.remove(&slot.digest, number);
         self.shelf.release(slot.terms);
-        if let Some(summary) = summary {
-            self.leave(summary.uid);
+        if let Some(entry) = entry {
+            self.leave(entry.terms.uid);
             if self.ended.len() == REMEMBERED {
                 self.ended.pop_front();
             }
-            self.ended.push_back(summary);
+            self.ended.push_back(entry);
         }
         slot
     }
@@ -319,20 +359,12 @@ impl Book {
         }
     }
 
-    fn summary(&self, number: u32, slot: &Slot, now: Boottime, state: &'static str) -> Option<LeaseSummary> {
-        let terms = self.shelf.at(slot.terms)?;
-        let left = Boottime::from_nanos(slot.deadline).since(now).as_secs();
-        let owner = self.owners.get(slot.owner as usize).and_then(|owner| owner.process);
-        Some(LeaseSummary {
+    fn entry(&self, number: u32, slot: &Slot, state: &'static str) -> Option<Entry> {
+        Some(Entry {
             id: slots::id(number, slot.tag),
-            key: terms.key.clone(),
-            kind: terms.kind,
-            rule: terms.rule.clone(),
-            expires_at: slot.expires_at,
-            expires_in: u32::try_from(left).unwrap_or(u32::MAX),
-            uid: terms.uid,
-            owner_pid: owner.map(|(pid, _)| pid),
-            uses_left: (slot.uses != NONE).then_some(slot.uses),
+            slot: slot.clone(),
+            terms: self.shelf.at(slot.terms)?.clone(),
+            owner_pid: self.process(slot.owner).map(|process| process.pid),
             state,
         })
     }
@@ -347,7 +379,7 @@ fn second(deadline: Boottime) -> u64 {
 
 fn tag() -> Result<u32, Full> {
     loop {
-        match getrandom::u32().map_err(|_| Full::Random)? {
+        match chance::number().map_err(|_| Full::Random)? as u32 {
             0 => {}
             tag => return Ok(tag),
         }

@@ -62,7 +62,7 @@ impl Ledger {
             Some(process) => {
                 let (owner, fresh) = book.own(&process);
                 if fresh {
-                    watch::owner(self.clone(), owner, process.pidfd);
+                    watch::owner(self.clone(), owner, process);
                 }
                 Some(owner)
             }

@@ -4,7 +4,7 @@ use crate::model::{KeyName, Kind, Scope};
 use std::{collections::HashMap, sync::Arc};
 
 /// The terms of a lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// The key behind it.
     pub key: KeyName,
@@ -25,20 +25,19 @@ pub struct Terms {
 pub(super) struct Shelf {
     kept: Vec<Option<(Arc<Terms>, u32)>>,
     free: Vec<u32>,
-    numbers: HashMap<Vec<u8>, u32>,
+    numbers: HashMap<Arc<Terms>, u32>,
 }
 
 impl Shelf {
     /// The number of these terms, which are kept once more often.
-    pub(super) fn put(&mut self, terms: Terms) -> u32 {
-        let mark = mark(&terms);
-        if let Some(number) = self.numbers.get(&mark) {
+    pub(super) fn put(&mut self, terms: Arc<Terms>) -> u32 {
+        if let Some(number) = self.numbers.get(&terms) {
             if let Some(Some((_, count))) = self.kept.get_mut(*number as usize) {
                 *count += 1;
             }
             return *number;
         }
-        let entry = Some((Arc::new(terms), 1));
+        let entry = Some((terms.clone(), 1));
         let number = match self.free.pop() {
             Some(number) => {
                 self.kept[number as usize] = entry;
@@ -49,7 +48,7 @@ impl Shelf {
                 (self.kept.len() - 1) as u32
             }
         };
-        self.numbers.insert(mark, number);
+        self.numbers.insert(terms, number);
         number
     }
 
@@ -63,31 +62,9 @@ impl Shelf {
         let Some(Some((terms, count))) = self.kept.get_mut(number as usize) else { return };
         *count -= 1;
         if *count == 0 {
-            self.numbers.remove(&mark(terms));
+            self.numbers.remove(terms);
             self.kept[number as usize] = None;
             self.free.push(number);
         }
     }
-}
-
-/// Two terms have one mark only if they are equal: lengths stand before values.
-fn mark(terms: &Terms) -> Vec<u8> {
-    let mut mark = Vec::with_capacity(128);
-    let mut put = |bytes: &[u8]| {
-        mark.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        mark.extend_from_slice(bytes);
-    };
-    put(terms.key.as_str().as_bytes());
-    put(terms.rule.as_bytes());
-    put(terms.kind.name().as_bytes());
-    put(&terms.uid.to_le_bytes());
-    terms.peer.iter().for_each(|selector| put(selector.as_bytes()));
-    put(b"");
-    for scope in &terms.scopes {
-        for list in [&scope.methods, &scope.paths, &scope.models] {
-            put(if list.is_some() { b"list" } else { b"" });
-            list.iter().flatten().for_each(|text| put(text.as_bytes()));
-        }
-    }
-    mark
 }

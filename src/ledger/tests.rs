@@ -13,7 +13,7 @@ fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
     let key: KeyName = "dashscope/main".parse().unwrap();
     let peer = vec![format!("uid:{uid}")];
     New {
-        terms: Terms { key, rule: "mine".into(), kind, peer, uid, scopes: Vec::new() },
+        terms: Arc::new(Terms { key, rule: "mine".into(), kind, peer, uid, scopes: Vec::new() }),
         digest: (kind == Kind::Virtual).then_some([digest; 32]),
         deadline: clock.boot().plus(Duration::from_secs(seconds)),
         expires_at: clock.wall() + seconds,
@@ -96,17 +96,18 @@ fn revoking_tells_what_lives_on_upstream() {
 async fn virtual_leases_die_with_their_owner_and_upstream_ones_stay_listed() {
     let (ledger, _winder, clock) = ledger(9, 9);
     let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-    let process =
-        || Process { pidfd: crate::sys::pidfd::Pidfd::open(child.id() as i32).unwrap(), pid: child.id(), started: 1 };
+    let process = || {
+        let pidfd = crate::sys::pidfd::Pidfd::open(child.id() as i32).unwrap();
+        Process { pidfd: Arc::new(pidfd), pid: child.id() }
+    };
     let one = process();
     let two = process();
+    let third = process();
     for digest in 1..4 {
         ledger.enter(lease(&clock, 1, Kind::Virtual, 60, digest), None).unwrap();
     }
     ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 10), Some(one)).unwrap();
     ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 11), Some(two)).unwrap();
-    let third =
-        Process { pidfd: crate::sys::pidfd::Pidfd::open(child.id() as i32).unwrap(), pid: child.id(), started: 1 };
     ledger.enter(lease(&clock, 1, Kind::Upstream, 60, 0), Some(third)).unwrap();
     child.kill().unwrap();
     for _ in 0..100 {

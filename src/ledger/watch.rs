@@ -2,7 +2,7 @@
 //! They hold no lock while they wait.
 
 use super::Ledger;
-use crate::sys::{pidfd::Pidfd, readable::readable, scrub, timer::BootTimer};
+use crate::sys::{process::Process, readable::readable, scrub, timer::BootTimer};
 use nix::errno::Errno;
 use tokio::{io::unix::AsyncFd, task::JoinHandle};
 
@@ -10,9 +10,9 @@ use tokio::{io::unix::AsyncFd, task::JoinHandle};
 const BATCH: usize = 512;
 
 /// Waits for one process to end, then buries its leases.
-pub(super) fn owner(ledger: Ledger, owner: u32, pidfd: Pidfd) {
+pub(super) fn owner(ledger: Ledger, owner: u32, process: Process) {
     scrub::spawn(async move {
-        if let Ok(pidfd) = readable(pidfd) {
+        if let Ok(pidfd) = readable(process.pidfd) {
             let _ = pidfd.readable().await;
         }
         // Also when it cannot be watched: a lease whose owner nobody watches must not live.

@@ -97,7 +97,7 @@ impl TryFrom<String> for Owner {
 }
 
 /// What a virtual key is good for; an absent list allows all, an empty one nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// HTTP methods in capitals.

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod alloc;
+pub mod chance;
 pub mod child;
 pub mod confine;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! It must never fall back to a weaker method because the stronger one failed for this peer.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, getsockopt, socketpair, sockopt};
@@ -55,7 +55,7 @@ pub struct PeerCredentials {
     /// Process id in our namespace; a name for people, not a proof.
     pub pid: i32,
     /// The handle on it; there whenever `method` is [`Method::PeerPidfd`].
-    pub pidfd: Option<Pidfd>,
+    pub pidfd: Option<Arc<Pidfd>>,
     /// Its /proc directory, opened before the last look at whether it was alive, so surely its own.
     /// Absent when we may not see it (hidepid).
     pub proc: Option<ProcDir>,
@@ -90,7 +90,7 @@ pub fn credentials(socket: BorrowedFd<'_>) -> Result<PeerCredentials, PeerError>
             uid,
             gid,
             pid,
-            pidfd: Some(pidfd),
+            pidfd: Some(Arc::new(pidfd)),
             proc: ProcDir::open(pid).ok(),
             method: Method::PeerPidfd,
             start_time: None,

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -14,11 +15,13 @@ use super::timer::BootTimer;
 pub trait OwnsDescriptor: std::os::fd::AsRawFd + sealed::Sealed {}
 impl OwnsDescriptor for Pidfd {}
 impl OwnsDescriptor for BootTimer {}
+impl<T: OwnsDescriptor> OwnsDescriptor for Arc<T> {}
 
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::Pidfd {}
     impl Sealed for super::BootTimer {}
+    impl<T: Sealed> Sealed for super::Arc<T> {}
 }
 
 /// Registers a descriptor for reading with the running loop.

@@ -99,6 +99,14 @@ impl Vault {
         }
     }
 
+    /// The provider of a key that would be lent.
+    ///
+    /// # Errors
+    /// As for `lend`.
+    pub fn provider(&self, permit: &Permit) -> Result<String, LendError> {
+        self.with(|open| Ok(open.lent(permit)?.meta.provider.clone()))
+    }
+
     /// Wipes every key and the vault's own from memory, names too. Waits for loans to end: they last microseconds.
     pub fn lock(&self) {
         // Taken first, so that nobody has to wait for the mutex while a loan ends.
@@ -229,13 +237,7 @@ impl Vault {
     }
 
     fn key(&self, permit: &Permit) -> Result<Arc<Secret>, LendError> {
-        self.with(|open| {
-            let entry = open.entry(permit.key())?;
-            match entry.quarantine {
-                None => Ok(Arc::clone(&entry.key)),
-                Some(_) => Err(LendError::Quarantined(permit.key().clone())),
-            }
-        })
+        self.with(|open| Ok(Arc::clone(&open.lent(permit)?.key)))
     }
 
     fn with<R>(&self, see: impl FnOnce(&mut Open) -> Result<R, LendError>) -> Result<R, LendError> {
@@ -264,6 +266,13 @@ impl Vault {
 impl Open {
     fn entry(&mut self, name: &KeyName) -> Result<&mut Entry, LendError> {
         self.entries.get_mut(name).ok_or_else(|| LendError::Unknown(name.clone()))
+    }
+
+    fn lent(&mut self, permit: &Permit) -> Result<&Entry, LendError> {
+        match self.entry(permit.key())? {
+            entry if entry.quarantine.is_none() => Ok(entry),
+            entry => Err(LendError::Quarantined(entry.meta.name.clone())),
+        }
     }
 }
 

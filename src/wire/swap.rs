@@ -2,6 +2,7 @@
 //! Hyper only ever sees random letters of equal length, so nothing of a secret stays in its buffers or lasts as long
 //! as a kept-alive connection. It never searches a stream that nobody armed.
 
+use crate::sys::chance;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::{
     collections::VecDeque,
@@ -78,7 +79,7 @@ impl Swap {
 fn random_letters(length: usize) -> io::Result<Vec<u8>> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789AZ";
     let mut letters = vec![0; length];
-    getrandom::fill(&mut letters).map_err(io::Error::other)?;
+    chance::fill(&mut letters).map_err(io::Error::other)?;
     letters.iter_mut().for_each(|byte| *byte = LETTERS[usize::from(*byte & 63)]);
     Ok(letters)
 }

@@ -2,7 +2,13 @@
 //! It must never show what it found: names and places only; and never end at the first find, which hides the others.
 
 use sixty::demo::scan::{Forms, Needle, Report, ScanOptions, Verdict, scan, scan_file};
-use std::{fs::File, os::unix::fs::FileExt, path::Path, process::Command, sync::Mutex};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
 
 /// How a report begins that found something: a build that is meant to leak must be caught for this and nothing else.
 pub const FOUND: &str = "left in memory";
@@ -65,8 +71,9 @@ fn is_token(bytes: &[u8]) -> bool {
     upstream || bytes.strip_prefix(b"sixty_").is_some_and(|rest| rest.iter().all(u8::is_ascii_alphanumeric))
 }
 
-/// A core of the running process by gcore(1); false when it is not to be had.
-pub fn take_core(pid: u32, prefix: &Path) -> bool {
-    let taken = Command::new("gcore").arg("-a").arg("-o").arg(prefix).arg(pid.to_string()).output();
-    taken.is_ok_and(|taken| taken.status.success())
+/// A core of the running process by gcore(1); none when it is not to be had.
+pub fn take_core(pid: u32, prefix: &Path) -> Option<PathBuf> {
+    let taken = Command::new("gcore").arg("-a").arg("-o").arg(prefix).arg(pid.to_string()).output().ok()?;
+    let core = PathBuf::from(format!("{}.{pid}", prefix.display()));
+    taken.status.success().then_some(core)
 }

@@ -12,6 +12,8 @@ pub const FOUND: &str = "deeper than the scrub";
 const PAINT: u8 = 0xa5;
 /// What lies below the stack pointer and is still in use (System V ABI), and what a waking loop uses.
 const IN_USE: u64 = 1024;
+/// What the scrub itself leaves below its zeroes: the address to which memset returns.
+const CALL: usize = 128;
 /// The least that the scrub writes.
 const WIPE: usize = 8 * 1024;
 
@@ -38,7 +40,7 @@ pub fn deepest_trace_is_a_wipe(pid: u32, painted: &Painted) {
     let deepest = grown + below[grown..].iter().position(|byte| *byte != PAINT).expect("the daemon did something");
     eprintln!("the stack was used or wiped {} bytes below the idle loop", below.len() - deepest);
     let fresh = below[..grown].iter().all(|byte| *byte == 0);
-    let wiped = below[deepest..].iter().take(WIPE).all(|byte| *byte == 0);
+    let wiped = below[deepest + CALL..].iter().take(WIPE).all(|byte| *byte == 0);
     assert!(fresh && wiped, "{FOUND}: traces {} bytes below the idle loop", below.len() - deepest);
 }
 
