@@ -68,6 +68,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
         MintError::Provider { .. } => (Code::Unavailable, None, "the key's provider is not known"),
         MintError::Billing(_) => (Code::Upstream, None, "the provider wants to be paid"),
         MintError::Throttled(wait) => (Code::Busy, Some(*wait), "the provider throttles the key"),
+        MintError::Forbidden(_) => (Code::Upstream, None, "the provider allows the key no tokens"),
         MintError::Rejected(_) => (Code::Upstream, None, "the provider refused"),
         MintError::Call(_) => (Code::Upstream, None, "the provider gave no usable answer"),
         MintError::DeadOnArrival(_) => (Code::Upstream, None, "the token was over when it came"),

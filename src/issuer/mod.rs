@@ -87,6 +87,9 @@ pub enum MintError {
     /// The provider's: too often; seconds to wait.
     #[error("the provider throttles this key; next try in {0} s")]
     Throttled(u32),
+    /// The provider's: the key is good, but may not mint.
+    #[error("the provider allows this key no tokens: {0}")]
+    Forbidden(String),
     /// The provider's: it said no.
     #[error("the provider refused: {0}")]
     Rejected(String),
@@ -112,7 +115,7 @@ pub enum MintError {
 impl MintError {
     /// Whether the same request fails again until a person has mended something.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Billing(_) | Self::Key(LendError::Quarantined(_)))
+        matches!(self, Self::Billing(_) | Self::Forbidden(_) | Self::Key(LendError::Quarantined(_)))
     }
 }
 

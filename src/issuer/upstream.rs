@@ -134,7 +134,8 @@ impl Issuer {
                 self.quarantine(key, used, rejected);
                 MintError::Key(crate::vault::LendError::Quarantined(key.clone()))
             }
-            Class::Denied | Class::BadRequest => MintError::Rejected(rejected.to_string()),
+            Class::Denied => MintError::Forbidden(rejected.to_string()),
+            Class::BadRequest => MintError::Rejected(rejected.to_string()),
             Class::Transient | Class::Broken => MintError::Call(rejected.to_string()),
         }
     }

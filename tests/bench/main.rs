@@ -46,7 +46,8 @@ fn main() -> ExitCode {
 
 /// Everything, or the parts that are named on the command line (`cargo bench -- mint memory`).
 fn measure(words: &[&str]) -> Done {
-    let parts: [(&str, fn(&mut Report) -> Done); 6] = [
+    type Part = (&'static str, fn(&mut Report) -> Done);
+    let parts: [Part; 6] = [
         ("mint", mint::measure),
         ("upstream", upstream::measure),
         ("leases", leases::measure),

@@ -246,13 +246,9 @@ fn a_weird_body_is_malformed_and_nothing_worse() {
         deep.as_bytes(),
     ];
     for body in shapes.into_iter().chain(ttls.iter().map(Vec::as_slice)) {
-        // The answer to a malformed request is its connection's last.
-        let mut stream = UnixStream::connect(world.broker()).unwrap();
         let head = format!("POST /v1/leases HTTP/1.1\r\nhost: sixty\r\ncontent-length: {}\r\n\r\n", body.len());
-        // The answer to a malformed request is its connection's last.
         let mut stream = UnixStream::connect(world.broker()).unwrap();
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
         let answer = read_answer(&mut stream).unwrap();
         let told = String::from_utf8_lossy(body);
         assert_eq!((answer.status, answer.code().as_str()), (400, "malformed"), "{told:.60}");
