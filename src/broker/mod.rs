@@ -34,7 +34,7 @@ use std::{
     os::fd::BorrowedFd,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// What the broker is built of.
 pub struct Parts {
@@ -153,7 +153,7 @@ impl Broker {
         match self.0.caps.take(uid, socket) {
             Some(seat) => Ok(Session::new(self.clone(), peer, seat)),
             None => {
-                warn!(uid, "a user has all the connections that one may have");
+                debug!(uid, "a user has all the connections that one may have");
                 Err(Refusal::new(Code::Busy, asked.id))
             }
         }

@@ -74,15 +74,19 @@ impl Flights {
         Boarding::Fly(tell, seat)
     }
 
-    /// Ends a flight: keeps its token for as long as the rule shares it.
-    pub(super) fn land(&self, place: &Place, permit: &Permit, outcome: &Outcome) {
+    /// Ends a flight, and keeps its token for as long as the rule shares it; then tells who waits for it. One that was
+    /// forgotten while it flew touches nothing: the place may be a newer flight's.
+    pub(super) fn land(&self, place: &Place, permit: &Permit, outcome: Outcome, tell: &watch::Sender<Option<Outcome>>) {
         let mut states = self.states();
-        match (outcome, permit.share()) {
-            (Ok(landed), Some(share)) if states.contains_key(place) => {
+        let ours = |state: &State| matches!(state, State::Flying(seat) if seat.same_channel(&tell.subscribe()));
+        if states.get(place).is_some_and(ours) {
+            states.remove(place);
+            if let (Ok(landed), Some(share)) = (&outcome, permit.share()) {
                 states.insert(place.clone(), State::Kept(landed.clone(), landed.at.plus(share)));
             }
-            _ => drop(states.remove(place)),
         }
+        drop(states);
+        tell.send_replace(Some(outcome));
     }
 
     /// Drops the tokens that may not be shared any more.
@@ -102,4 +106,58 @@ impl Flights {
 
 fn suits(landed: &Landed, permit: &Permit, now: Boottime) -> bool {
     landed.deadline.since(now).as_secs() >= u64::from(permit.min_remaining()).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Principal, Request},
+        policy::{Condition, Rules, judge},
+    };
+    use std::time::Duration;
+
+    fn permit(now: Boottime) -> Permit {
+        let mut rules = Rules::operator(1);
+        rules.0[0].peer = vec![Condition::Uid(1)];
+        rules.0[0].share = Some(Duration::from_secs(15));
+        let facts = Principal {
+            uid: 1,
+            gid: 1,
+            pid: 7,
+            unit: None,
+            cgroup: None,
+            exe: None,
+            exe_sha256: None,
+            pid_ns: None,
+            socket: "broker",
+        };
+        let request: Request = serde_json::from_str(r#"{"key":"dashscope/main"}"#).unwrap();
+        judge(&rules, &facts, &request, now).unwrap()
+    }
+
+    fn landed(now: Boottime) -> Outcome {
+        Ok(Arc::new(Landed {
+            token: Secret::copied(b"st-0123456789abcdef"),
+            deadline: now.plus(Duration::from_secs(60)),
+            expires_at: 1060,
+            provider: "dashscope".into(),
+            base_urls: Vec::new(),
+            at: now,
+        }))
+    }
+
+    #[test]
+    fn a_flight_that_was_forgotten_leaves_the_next_one_alone() {
+        let now = Boottime::from_nanos(1);
+        let (flights, permit) = (Flights::default(), permit(now));
+        let place = Place::of(&permit);
+        let Boarding::Fly(old, _) = flights.board(&place, &permit, now) else { unreachable!() };
+        flights.forget();
+        let Boarding::Fly(new, _) = flights.board(&place, &permit, now) else { unreachable!() };
+        flights.land(&place, &permit, landed(now), &old);
+        assert!(matches!(flights.board(&place, &permit, now), Boarding::Wait(_)), "the new flight is still under way");
+        flights.land(&place, &permit, landed(now), &new);
+        assert!(matches!(flights.board(&place, &permit, now), Boarding::Kept(_)), "its token is shared");
+    }
 }

@@ -31,8 +31,7 @@ impl Issuer {
                 scrub::spawn(async move {
                     let permit = Arc::new(permit);
                     let outcome = issuer.fly(&permit).await.map(Arc::new);
-                    issuer.0.flights.land(&place, &permit, &outcome);
-                    tell.send_replace(Some(outcome));
+                    issuer.0.flights.land(&place, &permit, outcome, &tell);
                     drop(tell);
                     if let Some(share) = permit.share() {
                         tokio::time::sleep(share).await;
