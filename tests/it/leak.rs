@@ -6,10 +6,11 @@ mod hunt;
 mod life;
 mod stack;
 
-use crate::harness::{World, is_root, soon};
+use crate::harness::{World, fed, is_root, random_key, soon};
 use builds::Build;
+use hunt::Finds;
 use life::Life;
-use sixty::demo::studio::Fault;
+use sixty::demo::{scan::Needle, studio::Fault};
 use std::{
     os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
@@ -46,6 +47,12 @@ fn a_core_taken_in_the_middle_of_a_request_holds_no_key() {
 }
 
 #[test]
+fn a_passphrase_leaves_nothing_in_memory() {
+    let Some(seen) = Build::Sound.looked_at("a_passphrase_that_was_typed_is_gone") else { return };
+    assert!(seen.clean, "{}", seen.text);
+}
+
+#[test]
 fn the_scrub_reaches_as_deep_as_the_stack_was_used() {
     let Some(seen) = Build::Sound.looked_at("no_poll_goes_deeper_than_the_scrub") else { return };
     assert!(seen.clean, "{}", seen.text);
@@ -69,8 +76,28 @@ fn a_life_leaves_nothing() {
         life.mint_some(round);
         life.look(&format!("after {} further mints", round + 1));
     }
+    life.the_kept_connections_still_serve();
     life.look_for_every_token();
     life.finds.are_none();
+}
+
+/// The right one, which is worked on by a thread of its own, and a wrong one.
+#[test]
+#[ignore = "run by the others, for each build"]
+fn a_passphrase_that_was_typed_is_gone() {
+    let mut world = World::asleep("[vault]\nunlock = \"passphrase\"\n", daemon_arguments());
+    let [right, wrong] = [random_key(), random_key()];
+    assert!(fed(world.command(&["init", "--passphrase"]), &right).status.success());
+    std::fs::rename(world.path(".local/state/sixty"), world.path("state")).unwrap();
+    world.start();
+    let unlock = |words: &str| {
+        let body = format!("{{\"passphrase\":\"{words}\"}}");
+        world.control_http("POST", "/v1/unlock", Some(&body)).status
+    };
+    assert_eq!((unlock(&right), world.control_http("POST", "/v1/lock", None).status, unlock(&wrong)), (200, 200, 403));
+    let (finds, needles) = (Finds::default(), [right, wrong].map(|words| Needle::new("passphrase", words.as_bytes())));
+    finds.look(world.pid(), &needles, "after a right and a wrong passphrase");
+    finds.are_none();
 }
 
 #[test]

@@ -19,6 +19,7 @@ const CONFIG: &str = r#"
 [limits]
 header_time = "1s"
 body_time = "1s"
+idle_time = "10m"
 [upstream]
 ca_file = "DIRECTORY/ca.pem"
 allow_loopback = true
@@ -67,7 +68,7 @@ pub struct Life {
     keys: Vec<String>,
     tokens: Mutex<Vec<String>>,
     pub finds: Finds,
-    /// Connections that stay open after what was said on them.
+    /// Connections that their callers leave open after what was said on them; those that the daemon keeps too, first.
     open: Mutex<Vec<UnixStream>>,
 }
 
@@ -130,6 +131,15 @@ impl Life {
         }
         for number in 0..round % 2 {
             self.keep(&self.world.mint(&wish(number, 100, "virtual")));
+        }
+    }
+
+    /// The connections of the first callers were open all the time: they still serve.
+    pub fn the_kept_connections_still_serve(&self) {
+        for (number, stream) in self.open.lock().unwrap().iter_mut().take(CALLERS / 2).enumerate() {
+            let body = wish(1, 200 + number, "upstream");
+            stream.write_all(request("POST", "/v1/leases", Some(&body), "keep-alive").as_bytes()).unwrap();
+            self.keep(&read_answer(stream).unwrap());
         }
     }
 
