@@ -32,6 +32,11 @@ impl FileId {
         }
     }
 
+    /// Whether it is the same file, written to or not: one that runs keeps its inode, even when it is removed.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
     /// The file that this very process runs.
     pub(super) fn of_self() -> Option<Self> {
         std::fs::metadata("/proc/self/exe").ok().as_ref().map(Self::of)

@@ -14,19 +14,20 @@ use crate::{
         procfs::Exe,
     },
 };
-use exe::Hashes;
+use exe::{FileId, Hashes};
 use std::{collections::BTreeSet, os::fd::BorrowedFd, path::PathBuf};
 
 /// Makes principals of peers; remembers hashes of programs between calls.
 pub struct Attestor {
     hashes: Hashes,
-    own_exe: Option<exe::FileId>,
+    own_exe: Option<FileId>,
 }
 
 /// One connected process: the kernel's word at connect, and the program it ran when we first looked.
 pub struct Peer {
     credentials: PeerCredentials,
     exe: Option<PathBuf>,
+    program: Option<FileId>,
     socket: &'static str,
 }
 
@@ -47,14 +48,15 @@ pub enum AttestError {
 impl Attestor {
     /// An attestor that hashes programs of up to `largest_exe` bytes.
     pub fn new(largest_exe: u64) -> Self {
-        Self { hashes: Hashes::new(largest_exe), own_exe: exe::FileId::of_self() }
+        Self { hashes: Hashes::new(largest_exe), own_exe: FileId::of_self() }
     }
 
     /// Takes the facts of a connection before a byte of it is read.
     pub fn meet(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Peer, AttestError> {
         let credentials = peer::credentials(connection)?;
-        let exe = program(&credentials);
-        let peer = Peer { credentials, exe, socket };
+        let exe = path(&credentials);
+        let program = FileId::of_process(credentials.pid);
+        let peer = Peer { credentials, exe, program, socket };
         peer.still_there()?;
         Ok(peer)
     }
@@ -63,14 +65,15 @@ impl Attestor {
     pub fn identify(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
         let process = peer.credentials.proc.as_ref();
         let mut principal = peer.bare();
-        if needs.contains(&Fact::Exe) || needs.contains(&Fact::ExeSha256) {
-            // An exec since connect would lend one program's name to another's connection.
-            if program(&peer.credentials) != peer.exe {
-                return Err(AttestError::Changed(peer.pid()));
-            }
+        let program_counts = needs.contains(&Fact::Exe) || needs.contains(&Fact::ExeSha256);
+        if program_counts {
+            principal.exe = path(&peer.credentials);
         }
         if needs.contains(&Fact::ExeSha256) {
             principal.exe_sha256 = process.and_then(|process| self.hashes.of(process));
+        }
+        if program_counts && !peer.runs_what_it_ran()? {
+            (principal.exe, principal.exe_sha256) = (None, None);
         }
         if needs.contains(&Fact::Unit) || needs.contains(&Fact::Cgroup) {
             principal.cgroup = process.and_then(|process| process.cgroup().ok());
@@ -83,10 +86,11 @@ impl Attestor {
         Ok(principal)
     }
 
-    /// Everything that can be known of the peer, for `whoami` and `why`.
-    pub fn identify_fully(&self, peer: &Peer) -> Result<Principal, AttestError> {
-        let all = [Fact::Unit, Fact::Cgroup, Fact::Exe, Fact::ExeSha256, Fact::PidNs];
-        self.identify(peer, &all.into_iter().collect())
+    /// Everything that can be known of the peer, for `whoami` and `why`; the hash of its program only if a rule looks at
+    /// one, since a stranger chooses how large that file is.
+    pub fn identify_fully(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
+        let cheap = [Fact::Unit, Fact::Cgroup, Fact::Exe, Fact::PidNs];
+        self.identify(peer, &needs.iter().copied().chain(cheap).collect())
     }
 }
 
@@ -104,6 +108,16 @@ impl Peer {
     /// Whether the process that connected still lives.
     pub fn still_there(&self) -> Result<(), AttestError> {
         if self.credentials.is_alive() { Ok(()) } else { Err(AttestError::Gone(self.pid())) }
+    }
+
+    /// Asked after the program's facts were read: an exec since connect would lend one program's name to another's
+    /// connection. False when it could not be told at connect: then no fact of a program counts.
+    fn runs_what_it_ran(&self) -> Result<bool, AttestError> {
+        match (&self.program, FileId::of_process(self.credentials.pid)) {
+            (None, _) => Ok(false),
+            (Some(then), Some(now)) if then.is(&now) => Ok(true),
+            (Some(_), _) => Err(AttestError::Changed(self.pid())),
+        }
     }
 
     /// What is known without reading anything.
@@ -124,7 +138,7 @@ impl Peer {
 
 /// The path of the program, if that very file stands there for us too: not a deleted one, nor one that a mount
 /// namespace of the peer's own put there.
-fn program(credentials: &PeerCredentials) -> Option<PathBuf> {
+fn path(credentials: &PeerCredentials) -> Option<PathBuf> {
     match credentials.proc.as_ref()?.exe() {
         Ok(Exe::At(path)) => Some(path),
         _ => None,

@@ -176,7 +176,8 @@ impl<'a> Operator<'a> {
         let policy = self.broker.policy();
         let Some(given) = peer else {
             // Every fact: one that nobody read would be told as one that fails.
-            let principal = Principal { socket: "broker", ..self.inner().attestor.identify_fully(self.peer)? };
+            let principal =
+                Principal { socket: "broker", ..self.inner().attestor.identify_fully(self.peer, &policy.needs)? };
             return Ok((principal.selectors(), policy::explain(&policy.rules, &principal, key)));
         };
         let mut told = policy::explain(&policy.rules, &imagined(given)?, key);
@@ -240,6 +241,10 @@ impl Inner {
     /// Takes back leases and puts it on record. A record that cannot be written does not keep a lease alive.
     pub(super) fn revoke(&self, by: Option<&Principal>, which: &Which) -> Revoked {
         let revoked = self.ledger.revoke(which);
+        // Nothing was done: a caller who guesses at ids must not fill the audit.
+        if revoked.leases == 0 && matches!(which, Which::OwnId(..)) {
+            return revoked;
+        }
         let which = match which {
             Which::Id(id) | Which::OwnId(id, _) => audit::Which::Lease(*id),
             Which::Key(key) => audit::Which::Key(key),

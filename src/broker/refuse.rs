@@ -24,6 +24,8 @@ pub(super) enum Stop {
     Denied(#[from] Denial),
     #[error("asked more often than rule `{0}` allows")]
     Rate(String, u32),
+    #[error("the rules changed while the token was minted")]
+    Rules,
     #[error(transparent)]
     Owner(#[from] ParentError),
     #[error(transparent)]
@@ -44,10 +46,12 @@ impl Stop {
             Stop::Denied(Denial::TooShort { .. }) => {
                 (Code::Malformed, None, "min_remaining is more than the rule gives")
             }
+            Stop::Denied(Denial::Unnarrowed { .. }) => (Code::Malformed, None, "an upstream token cannot be narrowed"),
             Stop::Denied(Denial::NoRule | Denial::Kind { .. } | Denial::Detached { .. }) => {
                 (Code::Denied, None, "the rules do not allow it")
             }
             Stop::Rate(_, wait) => (Code::Busy, Some(*wait), "over the rule's rate"),
+            Stop::Rules => (Code::Unavailable, None, "the rules changed meanwhile"),
             Stop::Owner(ParentError::Gone(_)) => (Code::Denied, None, "the owner has ended"),
             Stop::Owner(ParentError::Stranger(_)) => (Code::Denied, None, "the owner is another user's process"),
             Stop::Owner(ParentError::None(_)) => (Code::Denied, None, "no process can own the lease"),
@@ -105,6 +109,8 @@ impl Inner {
         // Only what is the caller's own affair is told in words.
         if let Stop::Denied(Denial::TooShort { ttl, .. }) = stop {
             refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));
+        } else if let Stop::Denied(Denial::Unnarrowed { .. }) = stop {
+            refusal = refusal.saying("an upstream token cannot be narrowed by scope or uses: ask for kind virtual");
         } else if let Stop::Owner(_) = stop {
             refusal = refusal.saying(format!("{reason}; ask with another `owner`"));
         }

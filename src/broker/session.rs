@@ -11,7 +11,7 @@ use crate::{
     audit::{Decision, Judged},
     issuer::Minted,
     ledger::{Ended, New, Revoked, Terms, Which},
-    model::{KeyName, Kind, Lease, LeaseId, LeaseSummary, Owner, Principal, Refusal, Request, Selector},
+    model::{KeyName, Kind, Lease, LeaseId, LeaseSummary, Owner, Principal, Refusal, Request, Selector, Ttl},
     policy::{self, Permit},
     sys::process::Process,
 };
@@ -69,9 +69,10 @@ impl Session {
         let owner = self.owner(&permit)?;
         let terms = self.terms(&permit, &principal);
         let (key, kind, uses) = (permit.key().clone(), permit.kind(), permit.uses());
+        let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
         let minted = receipt::attended(broker, asked, broker.issuer.mint(permit)).await?;
-        self.look_again(&policy, &request)?;
+        self.look_again(&policy, &request, &bounds)?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
         let left = deadline.since(broker.clock.boot()).as_secs();
@@ -130,13 +131,16 @@ impl Session {
         }
     }
 
-    /// The caller is still the process that was identified, and the rules still say yes.
-    fn look_again(&self, judged_by: &Arc<Policy>, request: &Request) -> Result<(), Stop> {
+    /// The caller is still the process that was identified, and the rules of now still give as much.
+    fn look_again(&self, judged_by: &Arc<Policy>, request: &Request, given: &Bounds) -> Result<(), Stop> {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
         if !Arc::ptr_eq(&policy, judged_by) {
             let principal = broker.attestor.identify(&self.peer, &policy.needs)?;
-            let _permit = policy::judge(&policy.rules, &principal, request, broker.clock.boot())?;
+            let permit = policy::judge(&policy.rules, &principal, request, broker.clock.boot())?;
+            if !given.are_within(&permit) {
+                return Err(Stop::Rules);
+            }
         }
         Ok(self.peer.still_there()?)
     }
@@ -164,8 +168,10 @@ impl Session {
     pub fn whoami(&self) -> Result<Whoami, Refusal> {
         let asked = self.broker.asked();
         let broker = &self.broker.0;
-        let principal =
-            broker.attestor.identify_fully(&self.peer).map_err(|fault| broker.refuse(asked, &Stop::Attest(fault)))?;
+        let principal = broker
+            .attestor
+            .identify_fully(&self.peer, &self.broker.policy().needs)
+            .map_err(|fault| broker.refuse(asked, &Stop::Attest(fault)))?;
         let policy = self.broker.policy();
         let mine = policy.rules.0.iter().filter(|rule| rule.first_failure(&principal).is_none());
         Ok(Whoami {
@@ -206,6 +212,20 @@ impl Session {
         let of = all.filter(|meta| provider.is_none_or(|provider| meta.provider == provider));
         let may = |name: &KeyName| policy::explain(&policy.rules, principal, name).decides.is_some();
         of.map(|meta| meta.name).filter(may).collect()
+    }
+}
+
+/// What a lease was judged to be, to be compared with what the rules say when it is minted.
+struct Bounds {
+    terms: Arc<Terms>,
+    ttl: Ttl,
+    uses: Option<u32>,
+}
+
+impl Bounds {
+    fn are_within(&self, permit: &Permit) -> bool {
+        let uses = permit.uses().is_none_or(|most| self.uses.is_some_and(|uses| uses <= most));
+        fit(&self.terms, permit) && self.ttl <= permit.ttl() && uses
     }
 }
 

@@ -52,7 +52,10 @@ fn id(value: Value<'_>, what: &str, own: u32, named: fn(&str) -> Option<u32>) ->
 
 fn unit(text: &str) -> Result<Pattern, Malformed> {
     match text.contains('.') || text.ends_with('*') {
-        true if text.contains('/') => Err(Malformed("a unit's name has no /; a path is matched by cgroup".to_owned())),
+        true if text.contains('/') && !(text.starts_with("user@") && text.matches('/').count() == 1) => {
+            let told = "a unit's name has no /, but for a user's own, user@UID/NAME; a path is matched by cgroup";
+            Err(Malformed(told.to_owned()))
+        }
         true => text.parse(),
         false => Err(Malformed(format!("a unit's name has its kind at the end: \"{text}.service\""))),
     }

@@ -51,6 +51,12 @@ impl Holds {
     /// The provider throttles: 1, 2, 4, … 60 s, each made up to half longer by chance. Gives the rest in seconds.
     pub(super) fn throttled(&self, key: &KeyName, now: Boottime) -> MintError {
         self.with(key, |hold| {
+            // Calls that were under way together meet one throttling, and count as one.
+            if let Some((until, MintError::Throttled(_))) = &hold.rest
+                && *until > now
+            {
+                return MintError::Throttled(seconds(until.since(now)));
+            }
             let base = Duration::from_secs(1 << hold.failures.min(6)).min(LONGEST);
             let rest = base + base.mul_f64(0.5 * chance());
             hold.failures += 1;
@@ -111,10 +117,12 @@ mod tests {
     fn throttling_backs_off_and_ends() {
         let holds = Holds::new(1);
         let key: KeyName = "a".parse().unwrap();
-        let now = Boottime::from_nanos(1);
+        let mut now = Boottime::from_nanos(1);
         for expected in [1, 2, 4, 8, 16, 32, 60, 60] {
+            now = now.plus(Duration::from_secs(100));
             let MintError::Throttled(rest) = holds.throttled(&key, now) else { unreachable!() };
             assert!((expected..=expected * 3 / 2 + 1).contains(&rest), "{rest} for {expected}");
+            assert_eq!(holds.throttled(&key, now), MintError::Throttled(rest), "one throttling counts once");
             assert!(holds.check(&key, now).is_err());
             assert_eq!(holds.check(&"b".parse().unwrap(), now), Ok(()), "another key is not held back");
         }

@@ -211,7 +211,7 @@ fn bound(
 ) -> Result<(Boottime, u64), MintError> {
     let (boot, wall) = began;
     let asked = wall + u64::from(ttl.seconds());
-    let provider_left = (provider_end + tolerance.as_secs()).saturating_sub(wall);
+    let provider_left = provider_end.saturating_add(tolerance.as_secs()).saturating_sub(wall);
     if provider_left == 0 {
         return Err(MintError::DeadOnArrival(wall - provider_end));
     }

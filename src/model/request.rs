@@ -1,6 +1,6 @@
 //! What is asked for. Never says whether it may be had.
 
-use super::{KeyName, Malformed, Object, Ttl};
+use super::{KeyName, Malformed, Object, Pattern, Ttl};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{num::NonZeroU32, str::FromStr};
 
@@ -101,16 +101,42 @@ impl TryFrom<String> for Owner {
 #[serde(default, deny_unknown_fields)]
 pub struct Scope {
     /// HTTP methods in capitals.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "patterns", skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
     /// Patterns of the provider's paths.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "patterns", skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<String>>,
     /// Patterns of model names.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "patterns", skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
+}
+
+/// Entries of one list of a scope, at most.
+const SCOPE_ENTRIES: usize = 32;
+
+/// A list that the gateway can match in bounded time, and the ledger can keep: few entries, each a [`Pattern`].
+fn patterns<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    let list = Option::<Vec<String>>::deserialize(from)?;
+    let entries = list.as_deref().unwrap_or_default();
+    if entries.len() > SCOPE_ENTRIES || entries.iter().any(|entry| entry.parse::<Pattern>().is_err()) {
+        return Err(serde::de::Error::custom("a scope's list has at most 32 patterns"));
+    }
+    Ok(list)
 }
 
 fn scope<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Scope>, D::Error> {
     Ok(Option::<Object<Scope>>::deserialize(from)?.map(|object| object.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_small_and_made_of_patterns() {
+        let read = |models: &str| serde_json::from_str::<Scope>(&format!(r#"{{"models":{models}}}"#)).is_ok();
+        assert!(read(r#"["qwen-*"]"#) && read("[]") && read("null"));
+        assert!(!read(r#"["********** *"]"#) && !read(&format!("[{:?}]", "a".repeat(257))));
+        assert!(!read(&format!("{:?}", vec!["a"; 33])));
+    }
 }

@@ -3,11 +3,11 @@
 use super::{Detach, Permit, Rule, Rules};
 use crate::{
     clock::Boottime,
-    model::{Fact, Owner, Principal, Request, Ttl},
+    model::{Fact, Kind, Owner, Principal, Request, Ttl},
 };
 use std::num::NonZeroU32;
 
-/// Why not, for the audit and the operator; the caller hears only `denied` (or `malformed` for `TooShort`).
+/// Why not, for the audit and the operator; the caller hears only `denied` (or `malformed` for `TooShort` and `Unnarrowed`).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// Nobody spoke for this peer and key.
@@ -27,6 +27,12 @@ pub enum Denial {
         /// The deciding rule.
         rule: String,
     },
+    /// The caller wants to narrow what only the provider could narrow.
+    #[error("rule `{rule}` gives an upstream token, which cannot be narrowed by scope or uses")]
+    Unnarrowed {
+        /// The deciding rule.
+        rule: String,
+    },
     /// The caller wants a token to have more left than it may ever have.
     #[error("min_remaining is more than the {ttl} that rule `{rule}` gives")]
     TooShort {
@@ -42,7 +48,10 @@ impl Denial {
     pub fn rule(&self) -> Option<&str> {
         match self {
             Denial::NoRule => None,
-            Denial::Kind { rule, .. } | Denial::Detached { rule } | Denial::TooShort { rule, .. } => Some(rule),
+            Denial::Kind { rule, .. }
+            | Denial::Detached { rule }
+            | Denial::Unnarrowed { rule }
+            | Denial::TooShort { rule, .. } => Some(rule),
         }
     }
 }
@@ -60,6 +69,9 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
             return Err(Denial::Kind { rule: rule.name.clone(), kind: asked.map_or("such", |kind| kind.name()) });
         }
     };
+    if kind == Kind::Upstream && (request.scope.is_some() || request.uses.is_some()) {
+        return Err(Denial::Unnarrowed { rule: rule.name.clone() });
+    }
     if request.owner == Owner::Detached && rule.detach == Detach::Refused {
         return Err(Denial::Detached { rule: rule.name.clone() });
     }

@@ -5,7 +5,7 @@ use crate::harness::{Answer, exchange, read_answer, request};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
     },
     path::{Path, PathBuf},
@@ -104,11 +104,13 @@ fn plays_its_part() {
             inheriting(&itself(), "inherit", stream).spawn().unwrap();
             std::process::exit(0);
         }
-        // Connects and becomes another program on the cue.
+        // Connects and becomes another program on the cue; neither is at its path any more if that is asked.
         "become" => {
+            let other = PathBuf::from(std::env::var_os("SIXTY_BECOME").unwrap());
+            let removed = std::env::var_os("SIXTY_REMOVED").map(|_| removed(&other));
             let stream = connected(&socket);
             wait();
-            let other = PathBuf::from(std::env::var_os("SIXTY_BECOME").unwrap());
+            let other = removed.as_ref().map_or(other, |file| format!("/proc/self/fd/{}", file.as_raw_fd()).into());
             panic!("{}", inheriting(&other, "inherit", stream).exec());
         }
         // Has a connection that another made, and whose end it waits for if it is its parent.
@@ -126,6 +128,15 @@ fn plays_its_part() {
         }
         other => panic!("there is no part {other}"),
     }
+}
+
+/// Removes this program's file and the other's, which stays open across an exec.
+fn removed(other: &Path) -> std::fs::File {
+    let file = std::fs::File::open(other).unwrap();
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    std::fs::remove_file(std::env::current_exe().unwrap()).unwrap();
+    std::fs::remove_file(other).unwrap();
+    file
 }
 
 fn connected(socket: &Path) -> UnixStream {

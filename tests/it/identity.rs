@@ -112,11 +112,15 @@ fn another_program_is_denied_and_why_names_the_exe() {
     assert_eq!(told["steps"][0]["had"], "/usr/bin/curl");
 }
 
+fn sha256(program: &Path) -> String {
+    Sha256::digest(std::fs::read(program).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[test]
 fn the_bytes_of_a_program_count_when_a_rule_names_their_hash() {
     let folder = tempfile::tempdir().unwrap();
     let right = copied(&program(), &folder.path().join("right"));
-    let hash: String = Sha256::digest(std::fs::read(&right).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
+    let hash = sha256(&right);
     let world = World::with_key(&rule(&format!("{{ exe_sha256 = \"{hash}\" }}")));
     id(&mint_by(&world, &right, "").output().unwrap());
     // The same program with one byte more runs as well, and is another.
@@ -252,6 +256,25 @@ fn an_exec_after_connecting_lends_no_name_to_the_connection() {
     let mut actor = Actor::start(command);
     assert_eq!(actor.says(), "connected 200");
     assert_eq!(actor.does(), "403 denied");
+}
+
+#[test]
+fn an_exec_after_connecting_lends_no_hash_to_the_connection() {
+    let hash = sha256(&itself());
+    let world = World::with_key(&rule(&format!("{{ exe_sha256 = \"{hash}\" }}")));
+    let copies = || (copied(&itself(), &world.path("bin/one")), copied(&itself(), &world.path("bin/two")));
+    for removed in [false, true] {
+        let (one, two) = copies();
+        let mut command = part(&one, "become", &world.broker());
+        command.env("SIXTY_BECOME", &two);
+        if removed {
+            // Without a path there is nothing to compare but the file itself.
+            command.env("SIXTY_REMOVED", "1");
+        }
+        let mut actor = Actor::start(command);
+        assert_eq!(actor.says(), "connected 200");
+        assert_eq!(actor.does(), "403 denied", "removed: {removed}");
+    }
 }
 
 #[test]
