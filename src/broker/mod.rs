@@ -23,7 +23,7 @@ use crate::{
     clock::{Boottime, Clock},
     issuer::Issuer,
     ledger::Ledger,
-    model::{Code, Fact, Refusal, RequestId},
+    model::{Code, Fact, Rate, Refusal, RequestId},
     policy::Rules,
     sys::chance,
     vault::{UnlockWith, Vault},
@@ -58,6 +58,8 @@ pub struct Parts {
 pub struct BrokerOptions {
     /// Open connections of one user.
     pub connections_per_uid: usize,
+    /// Refusals of one user that are put on record.
+    pub refusals_per_uid: Rate,
     /// The user whose daemon this is: the control socket is theirs and root's.
     pub owner: u32,
     /// Whether keys are held while a debugger reads along: only in the demo.

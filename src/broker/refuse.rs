@@ -24,6 +24,8 @@ pub(super) enum Stop {
     Denied(#[from] Denial),
     #[error("asked more often than rule `{0}` allows")]
     Rate(String, u32),
+    #[error("refused more often than `refusals_per_uid` puts on record")]
+    Flood(u32),
     #[error("the rules changed while the token was minted")]
     Rules,
     #[error(transparent)]
@@ -51,6 +53,7 @@ impl Stop {
                 (Code::Denied, None, "the rules do not allow it")
             }
             Stop::Rate(_, wait) => (Code::Busy, Some(*wait), "over the rule's rate"),
+            Stop::Flood(wait) => (Code::Busy, Some(*wait), "refused too often"),
             Stop::Rules => (Code::Unavailable, None, "the rules changed meanwhile"),
             Stop::Owner(ParentError::Gone(_)) => (Code::Denied, None, "the owner has ended"),
             Stop::Owner(ParentError::Stranger(_)) => (Code::Denied, None, "the owner is another user's process"),
@@ -93,14 +96,16 @@ impl Inner {
             }
         }
         self.counters.refused(code).fetch_add(1, Ordering::Relaxed);
-        self.audit.outcome(&Outcome {
-            request: asked.id,
-            lease: None,
-            verdict: Verdict::Refused(code),
-            reason: Some(reason),
-            expires_at: None,
-            micros: self.micros(asked),
-        });
+        if !matches!(stop, Stop::Flood(_)) {
+            self.audit.outcome(&Outcome {
+                request: asked.id,
+                lease: None,
+                verdict: Verdict::Refused(code),
+                reason: Some(reason),
+                expires_at: None,
+                micros: self.micros(asked),
+            });
+        }
         let mut refusal = Refusal::new(code, asked.id);
         refusal.after = after.or(refusal.after);
         if matches!(stop, Stop::Mint(fault) if fault.is_final()) {

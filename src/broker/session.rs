@@ -62,8 +62,11 @@ impl Session {
         let policy = self.broker.policy();
         let principal = broker.attestor.identify(&self.peer, &policy.needs)?;
         let permit = self.judge(&policy, &principal, &request, asked)?;
-        if let Some(rate) = permit.rate() {
-            broker.ledger.take(permit.holder(), rate).map_err(|wait| Stop::Rate(permit.rule().into(), wait))?;
+        if let Some(rate) = permit.rate()
+            && let Err(wait) = broker.ledger.take(permit.holder(), rate)
+        {
+            self.room_for_a_refusal()?;
+            return Err(Stop::Rate(permit.rule().into(), wait));
         }
         let room = broker.ledger.room(principal.uid)?;
         let owner = self.owner(&permit)?;
@@ -95,12 +98,22 @@ impl Session {
     fn judge(&self, policy: &Policy, principal: &Principal, request: &Request, asked: Asked) -> Result<Permit, Stop> {
         let broker = &self.broker.0;
         policy::judge(&policy.rules, principal, request, broker.clock.boot()).map_err(|denial| {
+            if let Err(flood) = self.room_for_a_refusal() {
+                return flood;
+            }
             let judged = Judged::Denied { key: &request.key, denial: &denial };
             match broker.audit.decide(&Decision { request: asked.id, principal, judged }) {
                 Ok(()) => Stop::Denied(denial),
                 Err(fault) => Stop::Audit(fault),
             }
         })
+    }
+
+    /// Whoever asks in vain again and again is not let fill the disk that everybody's decisions are written to.
+    fn room_for_a_refusal(&self) -> Result<(), Stop> {
+        let broker = &self.broker.0;
+        let holder = format!("refusals of uid {}", self.peer.uid());
+        broker.ledger.take(&holder, broker.options.refusals_per_uid).map_err(Stop::Flood)
     }
 
     /// The decision is on record before any secret moves. Others that decide in the same turn of the loop are

@@ -1,5 +1,6 @@
 //! What each module is told, as plain data with its defaults. It never refers to the modules themselves.
 
+use crate::model::Rate;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 /// `[daemon]`: the process and its places. A path that is none is the contract's (see `Paths`).
@@ -46,6 +47,8 @@ pub struct Limits {
     pub leases: u32,
     /// Live leases of one user.
     pub leases_per_uid: u32,
+    /// Refusals of one user that are put on record; over it, only `busy` is said and nothing written.
+    pub refusals_per_uid: Rate,
     /// Bytes of a program's file that is hashed for a rule; a larger one has no hash.
     pub exe_bytes: usize,
     /// Bytes of a request's body.
@@ -69,6 +72,7 @@ impl Default for Limits {
             connections_per_uid: 128,
             leases: 100_000,
             leases_per_uid: 10_000,
+            refusals_per_uid: Rate { count: 600, per: Duration::from_secs(60) },
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,
             header_bytes: 16 << 10,

@@ -49,7 +49,9 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
     let live = Limit { whole: "leases", share: "leases_per_uid", most: 1_100_000 };
     let (connections, connections_per_uid) = open.take(&mut table, usual.connections, usual.connections_per_uid);
     let (leases, leases_per_uid) = live.take(&mut table, usual.leases, usual.leases_per_uid);
+    let refusals = table.take("refusals_per_uid").and_then(|value| value.parse("\"600/min\"", str::parse));
     Limits {
+        refusals_per_uid: refusals.unwrap_or(usual.refusals_per_uid),
         connections,
         connections_per_uid,
         leases,

@@ -59,6 +59,7 @@ pub(super) async fn build(
     };
     let options = BrokerOptions {
         connections_per_uid: limits.connections_per_uid as usize,
+        refusals_per_uid: limits.refusals_per_uid,
         owner: nix::unistd::geteuid().as_raw(),
         debugger: if options.readable_by_parent { Debugger::Expected } else { Debugger::Refused },
         unlock,

@@ -374,12 +374,14 @@ pub fn signal(pid: u32, name: &str) {
 
 /// A key of the provider's shape whose every byte after the prefix is random.
 pub fn random_key() -> String {
-    let mut bytes = [0; 24];
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789xy";
+    let mut bytes = [0; 48];
     std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    // The digits alone: without the prefix it is no less a secret.
-    remember(&hex);
-    format!("sk-{hex}")
+    // Mixed letters: in hexadecimal eight digits of a key are like some table's in a program, now and then.
+    let letters: String = bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte & 63)])).collect();
+    // The letters alone: without the prefix it is no less a secret.
+    remember(&letters);
+    format!("sk-{letters}")
 }
 
 pub fn write_key_file(path: &Path) {

@@ -381,3 +381,15 @@ fn a_daemon_that_is_out_of_descriptors_waits_and_recovers() {
     let complaints = world.log().lines().filter(|line| line.contains("short of something")).count();
     assert!((1..20).contains(&complaints), "{complaints} lines in half a second");
 }
+
+#[test]
+fn who_asks_in_vain_again_and_again_does_not_fill_the_audit() {
+    let rules = format!("{}\n[limits]\nrefusals_per_uid = \"5/min\"\n", MINE.replace("\"**\"", "\"dashscope/*\""));
+    let world = World::with_key(&rules);
+    let codes: Vec<_> = (0..20).map(|_| world.mint(r#"{"key":"other/key"}"#).code()).collect();
+    assert_eq!(codes.iter().filter(|code| *code == "denied").count(), 5);
+    assert!(codes[5..].iter().all(|code| code == "busy"), "{codes:?}");
+    let about = world.audit().iter().filter(|line| line["key"] == "other/key").count();
+    assert_eq!(about, 5, "what is over the limit is not written");
+    assert_eq!(world.mint(r#"{"key":"dashscope/main"}"#).status, 201, "what is due is still given");
+}

@@ -122,6 +122,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     let attestor = Attestor::new(1 << 20);
     let parts = Parts { attestor, vault, issuer, ledger, audit, clock: clock.clone(), rules: Default::default() };
     let options = BrokerOptions {
+        refusals_per_uid: "600/min".parse().unwrap(),
         connections_per_uid: 9,
         owner: nix::unistd::geteuid().as_raw(),
         debugger: Debugger::Expected,

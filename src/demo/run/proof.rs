@@ -10,7 +10,7 @@ use super::stage::{LOG, Stage};
 use super::step::{Shown, StepError, see};
 use crate::audit::{self, Verified};
 
-/// Tokens are hexadecimal, and so are the audit's hashes: 10 digits are the same by chance once in 10¹² places.
+/// Eight letters of a key can stand in a megabyte of other letters by chance once in a million runs; ten never do.
 const OPTIONS: ScanOptions =
     ScanOptions { sub: 10, forms: Forms::All, registers: Registers::Read, motion: Motion::Held };
 /// The last answer may reach us while the broker still has it in its hands: what counts is what stays.

@@ -136,6 +136,14 @@ pub(super) fn request_id() -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
+/// `N` random letters and digits, mixed so that no table of digits in a program looks like a part of them.
+pub(super) fn random_letters<const N: usize>() -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789xy";
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("invariant: a Linux that runs tokio has getrandom(2)");
+    bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte & 63)])).collect()
+}
+
 /// `N` random bytes in hexadecimal.
 pub(super) fn random_hex<const N: usize>() -> String {
     let mut bytes = [0; N];

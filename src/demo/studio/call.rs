@@ -136,7 +136,7 @@ impl Call {
         };
         let token = match fault {
             Some(Fault::StrangeToken) => format!("st-\"\r\nX-Evil: 1\u{7f}{}", answer::random_hex::<16>()),
-            _ => format!("st-{}", answer::random_hex::<24>()),
+            _ => format!("st-{}", answer::random_letters::<48>()),
         };
         let now = (desk.now)();
         let until = now.saturating_add(ttl);

@@ -67,8 +67,13 @@ impl Finds {
 }
 
 fn is_token(bytes: &[u8]) -> bool {
-    let upstream = bytes.strip_prefix(b"st-").is_some_and(|rest| rest.iter().all(u8::is_ascii_hexdigit));
-    upstream || bytes.strip_prefix(b"sixty_").is_some_and(|rest| rest.iter().all(u8::is_ascii_alphanumeric))
+    let rest = bytes.strip_prefix(b"st-").or_else(|| bytes.strip_prefix(b"sixty_")).unwrap_or_default();
+    let some = |kind: fn(&u8) -> bool| rest.iter().any(kind);
+    // Random letters are of every kind; words of a program are not.
+    rest.iter().all(u8::is_ascii_alphanumeric)
+        && some(u8::is_ascii_digit)
+        && some(u8::is_ascii_uppercase)
+        && some(u8::is_ascii_lowercase)
 }
 
 /// A core of the running process by gcore(1); none when it is not to be had.
