@@ -335,11 +335,10 @@ fn pipelined_requests_are_answered_in_their_order_each_with_its_own_token() {
         .iter()
         .map(|ttl| {
             let body = format!(r#"{{"key":"dashscope/main","kind":"virtual","ttl":{ttl}}}"#);
-            request("POST", "/v1/leases", Some(&body), "keep-alive")
+            request("POST", "/v1/leases", Some(&body), if *ttl == 68 { "close" } else { "keep-alive" })
         })
         .collect();
     stream.write_all(all.as_bytes()).unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     let text = String::from_utf8(bytes).unwrap();
