@@ -23,7 +23,7 @@
 //! # The floors
 //! A module imports only from lower floors, and never from its own: a test reads the `use` lines.
 //! 0 [`clock`] [`sys`] [`manual`] · 1 [`secret`] · 2 [`model`] · 3 [`policy`] [`recipe`] [`wire`] · 4 [`attest`] [`vault`]
-//! [`upstream`] [`audit`] [`ledger`] · 5 [`issuer`] · 6 [`broker`] · 7 [`endpoint`] [`observe`] [`client`] [`config`] ·
+//! [`upstream`] [`audit`] [`ledger`] · 5 [`issuer`] · 6 [`broker`] · 7 [`endpoint`] [`gateway`] [`observe`] [`client`] [`config`] ·
 //! 8 [`daemon`] [`cli`] [`demo`]. `unsafe` lives in [`sys`] alone.
 
 use cli::Invocation;
@@ -41,6 +41,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod endpoint;
+pub mod gateway;
 pub mod issuer;
 pub mod ledger;
 pub mod manual;

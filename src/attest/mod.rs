@@ -2,9 +2,11 @@
 //! it never guesses a fact and never judges.
 
 mod exe;
+mod holder;
 mod parent;
 mod unit;
 
+pub use holder::HolderError;
 pub use parent::ParentError;
 
 use crate::{

@@ -99,6 +99,12 @@ fn write_decision(line: &mut Fields<'_>, decision: &Decision<'_>) {
     line.shown("request", &decision.request);
     match decision.judged {
         Judged::Permit(permit) => write_permit(line, permit),
+        Judged::Use { permit, lease } => {
+            line.word("verdict", "use");
+            line.word("key", permit.key().as_str());
+            line.text("rule", permit.rule().into());
+            line.shown("lease", &lease);
+        }
         Judged::Denied { key, denial } => {
             line.word("verdict", "denied");
             line.word("key", key.as_str());
@@ -159,9 +165,13 @@ fn write_outcome(line: &mut Fields<'_>, outcome: &Outcome) {
     let (verdict, code) = match outcome.verdict {
         Verdict::Sent => ("sent", None),
         Verdict::Lost => ("lost", None),
+        Verdict::Passed(_) => ("passed", None),
         Verdict::Refused(code) => ("refused", Some(code)),
     };
     line.word("verdict", verdict);
+    if let Verdict::Passed(status) = outcome.verdict {
+        line.number("status", status);
+    }
     line.some(code, |line, code| line.word("code", code.name()));
     line.some(outcome.reason, |line, reason| line.text("reason", reason.into()));
     line.some(outcome.lease, |line, lease| line.shown("lease", &lease));

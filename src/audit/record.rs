@@ -28,6 +28,13 @@ pub struct Decision<'a> {
 pub enum Judged<'a> {
     /// The rules allow it.
     Permit(&'a Permit),
+    /// A virtual key is about to be used for one call.
+    Use {
+        /// The yes.
+        permit: &'a Permit,
+        /// The key's lease.
+        lease: LeaseId,
+    },
     /// The rules do not.
     Denied {
         /// The key that was asked for.
@@ -77,6 +84,8 @@ pub enum Verdict {
     Sent,
     /// It was made, and the caller was gone.
     Lost,
+    /// The provider answered a call that was passed on, with this HTTP status.
+    Passed(u16),
     /// The caller was told this instead.
     Refused(Code),
 }

@@ -4,15 +4,18 @@
 mod caps;
 mod fault;
 mod operator;
+mod passage;
 mod receipt;
 mod refuse;
 mod session;
 mod status;
 mod upkeep;
 
+pub use crate::upstream::{Download, Upload};
 pub use crate::vault::Rollback;
 pub use fault::OperatorError;
 pub use operator::{KeyTested, NewKey, Operator};
+pub use passage::{Holding, Passage};
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
 pub use status::{Counters, Status};

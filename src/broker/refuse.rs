@@ -4,12 +4,12 @@
 
 use super::{Asked, Inner};
 use crate::{
-    attest::{AttestError, ParentError},
+    attest::{AttestError, HolderError, ParentError},
     audit::{AuditError, Outcome, Verdict},
     issuer::MintError,
-    ledger::Full,
+    ledger::{Full, Spent},
     model::{Code, Refusal, Retry},
-    policy::Denial,
+    policy::{Denial, OutOfScope},
     vault::LendError,
 };
 use std::sync::atomic::Ordering;
@@ -36,11 +36,21 @@ pub(super) enum Stop {
     Mint(#[from] MintError),
     #[error(transparent)]
     Full(#[from] Full),
+    #[error(transparent)]
+    Spent(#[from] Spent),
+    #[error(transparent)]
+    Scope(#[from] OutOfScope),
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+    #[error("a virtual key was used by a peer that its rule does not speak of")]
+    NotTheHolder,
+    #[error("a virtual key was used for another provider than its key's")]
+    Provider,
 }
 
 impl Stop {
     /// The code, seconds to wait where known, and what the audit says.
-    fn code(&self) -> (Code, Option<u32>, &'static str) {
+    pub(super) fn code(&self) -> (Code, Option<u32>, &'static str) {
         match self {
             Stop::Attest(AttestError::Peer(_)) => (Code::Denied, None, "the peer cannot be identified"),
             Stop::Attest(AttestError::Gone(_)) => (Code::Denied, None, "the peer has ended"),
@@ -62,6 +72,19 @@ impl Stop {
             Stop::Mint(fault) => mint(fault),
             Stop::Full(Full::All | Full::Uid) => (Code::Busy, None, "no room for a lease"),
             Stop::Full(Full::Random) => (Code::Unavailable, None, "no random numbers"),
+            Stop::Spent(Spent::Unknown) => (Code::Denied, None, "no lease has this key"),
+            Stop::Spent(Spent::Expired) => (Code::Expired, None, "the lease is over"),
+            Stop::Spent(Spent::Revoked) => (Code::Revoked, None, "the lease was revoked"),
+            Stop::Spent(Spent::Exhausted) => (Code::Exhausted, None, "the lease has no uses left"),
+            Stop::Scope(OutOfScope::Method) => (Code::Denied, None, "the method is out of scope"),
+            Stop::Scope(OutOfScope::Path) => (Code::Denied, None, "the path is out of scope"),
+            Stop::Scope(OutOfScope::Model) => (Code::Denied, None, "the model is out of scope"),
+            Stop::Holder(HolderError::Gone(_)) => (Code::Denied, None, "the peer or the key's owner has ended"),
+            Stop::Holder(HolderError::Stranger { .. }) | Stop::NotTheHolder => {
+                (Code::Denied, None, "the key is another process's")
+            }
+            Stop::Holder(HolderError::Moved(_)) => (Code::Denied, None, "the peer left its owner's cgroup"),
+            Stop::Provider => (Code::Denied, None, "the key is another provider's"),
         }
     }
 }

@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 /// One connection. It holds the peer's handle and its seat for as long as it is open.
 pub struct Session {
-    broker: Broker,
-    peer: Peer,
+    pub(super) broker: Broker,
+    pub(super) peer: Peer,
     /// Of the last lease, and whose they were: one caller's next ones mostly have the same.
     terms: Mutex<Option<(Principal, Arc<Terms>)>>,
     _seat: Seat,
@@ -110,7 +110,7 @@ impl Session {
     }
 
     /// Whoever asks in vain again and again is not let fill the disk that everybody's decisions are written to.
-    fn room_for_a_refusal(&self) -> Result<(), Stop> {
+    pub(super) fn room_for_a_refusal(&self) -> Result<(), Stop> {
         let broker = &self.broker.0;
         let holder = format!("refusals of uid {}", self.peer.uid());
         broker.ledger.take(&holder, broker.options.refusals_per_uid).map_err(Stop::Flood)

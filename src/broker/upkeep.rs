@@ -29,6 +29,7 @@ impl Broker {
         }
         self.0.vault.lock();
         self.0.issuer.forget();
+        self.0.ledger.cut_all();
         info!("the vault is locked");
         self.0.note(by, Action::Locked);
         Ok(())

@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     config::{self, Config, Paths, Unlock, environment},
     endpoint::EndpointOptions,
+    gateway::GatewayOptions,
     issuer::{Issuer, IssuerOptions, IssuerParts},
     ledger::{Ledger, LedgerOptions},
     policy::Rules,
@@ -81,6 +82,15 @@ pub(super) fn endpoint_options(config: &Config) -> EndpointOptions {
     }
 }
 
+pub(super) fn gateway_options(config: &Config) -> GatewayOptions {
+    let limits = &config.limits;
+    GatewayOptions {
+        connections: limits.connections as usize,
+        header_bytes: limits.header_bytes,
+        idle_time: limits.idle_time,
+    }
+}
+
 /// Opens the vault; makes one where a key file or a credential is there to open it with.
 async fn vault(paths: &Paths, clock: &Clock, unlock: &UnlockSource) -> Result<Vault, DaemonError> {
     match (Vault::open(paths.vault.clone(), clock.clone()), unlock) {
@@ -129,6 +139,7 @@ fn issuer_options(config: &Config) -> IssuerOptions {
         loopback: config.upstream.loopback,
         clock_tolerance: config.upstream.clock_tolerance,
         mints_per_key: config.upstream.mints_per_key as usize,
+        gateway: "http://localhost".into(),
     }
 }
 

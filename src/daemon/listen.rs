@@ -16,10 +16,11 @@ pub(super) struct Listening {
     pub(super) place: Option<Place>,
 }
 
-/// Both sockets.
+/// All sockets.
 pub(super) struct Sockets {
     pub(super) broker: Listening,
     pub(super) control: Listening,
+    pub(super) gateway: Listening,
 }
 
 /// Takes what was passed to us, and binds the rest.
@@ -33,7 +34,8 @@ pub(super) fn listen(paths: &Paths) -> Result<Sockets, DaemonError> {
     };
     let broker = one("broker", &paths.broker, broker_modes())?;
     let control = one("control", &paths.control, control_modes())?;
-    Ok(Sockets { broker, control })
+    let gateway = one("gateway", &paths.gateway, broker_modes())?;
+    Ok(Sockets { broker, control, gateway })
 }
 
 /// Policy decides who gets a key, not the mode; a user's own directory is closed to others all the same.

@@ -10,11 +10,12 @@ use crate::{
     broker::{Broker, Rollback},
     clock::Clock,
     config::Config,
-    endpoint::{ControlOptions, Door, Entrance, Server},
+    endpoint::{self, ControlOptions, Door},
+    gateway,
     observe::{About, metrics, status},
     sys::socket::{BindError, Modes, Place, bind_unix},
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{os::unix::net::UnixListener, path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -37,18 +38,23 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
     let about = Arc::new(About::new(clock.clone(), options.readable_by_parent, &paths.vault));
     let limits = build::endpoint_options(&config);
     let loops = loops::start(config.daemon.workers)?;
-    let entrance = |door| Entrance::new(door, broker.clone(), clock.clone(), limits, loops.clone());
+    let endpoint =
+        |door| Entrance::Endpoint(endpoint::Entrance::new(door, broker.clone(), clock.clone(), limits, loops.clone()));
+    let through = gateway::Entrance::new(broker.clone(), build::gateway_options(&config), loops.clone());
+    let (open, closed) = (listen::broker_modes(), listen::control_modes());
     let mut doors = [
-        Served::open(sockets.broker, entrance(Door::Broker), paths.broker, listen::broker_modes())?,
-        Served::open(sockets.control, entrance(control(&broker, &about)), paths.control, listen::control_modes())?,
+        Served::open(sockets.broker, endpoint(Door::Broker), paths.broker, open)?,
+        Served::open(sockets.control, endpoint(control(&broker, &about)), paths.control, closed)?,
+        Served::open(sockets.gateway, Entrance::Gateway(through), paths.gateway, open)?,
     ];
-    info!(broker = %doors[0].path.display(), control = %doors[1].path.display(), "serving");
+    let [at, control, gateway] = doors.each_ref().map(|door| door.path.display());
+    info!(broker = %at, %control, %gateway, "serving");
     notify::ready(&told(&broker));
     keep(&broker, &config, &mut signals, &mut doors).await;
     info!("draining");
     notify::stopping();
-    let [for_all, for_owner] = doors;
-    tokio::join!(for_all.close(config.daemon.drain), for_owner.close(config.daemon.drain));
+    let [broker_door, control_door, gateway_door] = doors.map(|door| door.close(config.daemon.drain));
+    tokio::join!(broker_door, control_door, gateway_door);
     broker.stop();
     Ok(())
 }
@@ -92,6 +98,35 @@ fn told(broker: &Broker) -> String {
     let status = broker.status();
     let keys = status.vault.keys.map_or("vault locked".to_owned(), |keys| format!("{keys} keys"));
     format!("{keys}, {} leases, {} sent", status.leases.live, status.answers.sent)
+}
+
+/// What a socket leads to.
+enum Entrance {
+    Endpoint(endpoint::Entrance),
+    Gateway(gateway::Entrance),
+}
+
+enum Server {
+    Endpoint(endpoint::Server),
+    Gateway(gateway::Server),
+}
+
+impl Entrance {
+    fn serve(&self, listener: &UnixListener) -> std::io::Result<Server> {
+        match self {
+            Entrance::Endpoint(entrance) => entrance.serve(listener).map(Server::Endpoint),
+            Entrance::Gateway(entrance) => entrance.serve(listener).map(Server::Gateway),
+        }
+    }
+}
+
+impl Server {
+    async fn drain(self, within: Duration) {
+        match self {
+            Server::Endpoint(server) => server.drain(within).await,
+            Server::Gateway(server) => server.drain(within).await,
+        }
+    }
 }
 
 /// One socket that is served, and what is needed to make it again.

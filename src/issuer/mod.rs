@@ -4,10 +4,8 @@
 mod flight;
 mod hold;
 mod loan;
+mod relay;
 mod upstream;
-mod virtual_key;
-
-pub use virtual_key::{Shape, shape};
 
 use crate::{
     audit::Audit,
@@ -18,6 +16,7 @@ use crate::{
     secret::Secret,
     upstream::Upstream,
     vault::{LendError, Listed, Vault},
+    wire,
 };
 use flight::Flights;
 use hold::Holds;
@@ -32,6 +31,8 @@ pub struct IssuerOptions {
     pub clock_tolerance: Duration,
     /// Mints of one key that may be under way at once.
     pub mints_per_key: usize,
+    /// Where the gateway is reached, without a slash at its end: virtual keys are good there.
+    pub gateway: String,
 }
 
 /// What the issuer is built of.
@@ -188,14 +189,16 @@ impl Issuer {
 
     fn mint_virtual(&self, permit: &Permit) -> Result<Minted, MintError> {
         let provider = self.0.parts.vault.provider(permit)?;
-        let (token, digest) = virtual_key::generate().map_err(|_| MintError::Random)?;
+        let gateway = &self.0.options.gateway;
+        let base_urls = self.recipe(&provider)?.base_urls(&format!("{gateway}/{provider}"));
+        let (token, digest) = wire::key::generate().map_err(|_| MintError::Random)?;
         Ok(Minted {
             token,
             digest: Some(digest),
             deadline: permit.judged().plus(permit.ttl().duration()),
             expires_at: self.0.parts.clock.wall() + u64::from(permit.ttl().seconds()),
             provider,
-            base_urls: Vec::new(),
+            base_urls,
         })
     }
 }

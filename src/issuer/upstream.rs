@@ -89,7 +89,7 @@ impl Issuer {
             deadline,
             expires_at,
             provider: key.provider.clone(),
-            base_urls: recipe.base_urls(&endpoint),
+            base_urls: recipe.base_urls(&endpoint.to_string()),
             at: began.0,
         })
     }

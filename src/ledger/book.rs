@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
 };
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
 /// A lease to be entered.
 pub struct New {
@@ -78,9 +79,9 @@ const REMEMBERED: usize = 1024;
 
 pub(super) struct Book {
     options: LedgerOptions,
-    slots: Slots,
+    pub(super) slots: Slots,
     index: Index,
-    shelf: Shelf,
+    pub(super) shelf: Shelf,
     owners: Vec<Owner>,
     free_owners: Vec<u32>,
     /// The owner that was last taken under a process number.
@@ -90,7 +91,9 @@ pub(super) struct Book {
     per_uid: HashMap<u32, usize>,
     /// Rooms that are kept, of all users.
     rooms: usize,
-    ended: VecDeque<Entry>,
+    pub(super) ended: VecDeque<Entry>,
+    /// By slot; a sender that is dropped cuts what runs on its lease.
+    pub(super) cuts: HashMap<u32, watch::Sender<()>>,
     pub(super) rates: Rates,
 }
 
@@ -100,12 +103,12 @@ struct Owner {
 }
 
 /// A lease as it is shown.
-struct Entry {
+pub(super) struct Entry {
     id: LeaseId,
-    slot: Slot,
+    pub(super) slot: Slot,
     terms: Arc<Terms>,
     owner_pid: Option<u32>,
-    state: &'static str,
+    pub(super) state: &'static str,
 }
 
 impl Entry {
@@ -142,6 +145,7 @@ impl Book {
             per_uid: HashMap::new(),
             rooms: 0,
             ended: VecDeque::new(),
+            cuts: HashMap::new(),
             rates: Rates::default(),
         }
     }
@@ -304,11 +308,16 @@ impl Book {
         live.chain(over).filter(mine).collect()
     }
 
-    /// The terms of the live virtual lease whose token has this digest.
-    pub(super) fn find(&self, digest: &[u8; 32], now: Boottime) -> Option<Arc<Terms>> {
-        let slot = self.slots.at(self.index.at(digest)?)?;
-        let same = bool::from(slot.digest.ct_eq(digest));
-        self.shelf.at(slot.terms).filter(|_| same && slot.deadline > now.nanos()).cloned()
+    /// The slot of the virtual key with this digest, over or not.
+    pub(super) fn with_digest(&self, digest: &[u8; 32]) -> Option<(u32, &Slot)> {
+        let number = self.index.at(digest)?;
+        let slot = self.slots.at(number)?;
+        bool::from(slot.digest.ct_eq(digest)).then_some((number, slot))
+    }
+
+    /// Everything that runs on a lease ends; the leases themselves stay.
+    pub(super) fn cut_all(&mut self) {
+        self.cuts.clear();
     }
 
     fn numbers(&self, wanted: impl Fn(&Terms) -> bool) -> Vec<u32> {
@@ -316,7 +325,7 @@ impl Book {
         self.slots.iter().filter(|(_, slot)| fits(slot)).map(|(number, _)| number).collect()
     }
 
-    fn process(&self, owner: u32) -> Option<&Process> {
+    pub(super) fn process(&self, owner: u32) -> Option<&Process> {
         self.owners.get(owner as usize)?.process.as_ref()
     }
 
@@ -339,6 +348,7 @@ impl Book {
             }
         }
         self.index.remove(&slot.digest, number);
+        self.cuts.remove(&number);
         self.shelf.release(slot.terms);
         if let Some(entry) = entry {
             self.leave(entry.terms.uid);

@@ -3,12 +3,14 @@
 
 mod book;
 mod index;
+mod pass;
 mod rate;
 mod slots;
 mod terms;
 mod watch;
 
 pub use book::{Full, New, Revoked, Which};
+pub use pass::{Cut, Held, Spent};
 pub use terms::Terms;
 
 use crate::{
@@ -85,9 +87,25 @@ impl Ledger {
         self.book().list(uid, ended, self.clock.boot())
     }
 
-    /// The terms of the live virtual lease whose token has this SHA-256.
-    pub fn find(&self, digest: &[u8; 32]) -> Option<Arc<Terms>> {
-        self.book().find(digest, self.clock.boot())
+    /// The live lease of the virtual key whose token has this SHA-256.
+    pub fn held(&self, digest: &[u8; 32]) -> Result<Held, Spent> {
+        self.book().held(digest, self.clock.boot())
+    }
+
+    /// Takes one use of a lease, and what tells when it must end.
+    pub fn take_use(&self, lease: LeaseId) -> Result<Cut, Spent> {
+        let now = self.clock.boot();
+        self.book().take_use(lease, now)
+    }
+
+    /// Gives back a use of which nothing came.
+    pub fn give_back(&self, lease: LeaseId) {
+        self.book().give_back(lease);
+    }
+
+    /// Ends what runs on any lease; the leases themselves stay.
+    pub fn cut_all(&self) {
+        self.book().cut_all();
     }
 
     /// Live leases.

@@ -26,9 +26,9 @@ fn a_lease_is_over_at_its_deadline_even_before_the_reaper_comes() {
     let (ledger, winder, clock) = ledger(9, 9);
     ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
     winder.advance(Duration::from_secs(59));
-    assert!(ledger.find(&[7; 32]).is_some());
+    assert!(ledger.held(&[7; 32]).is_ok());
     winder.advance(Duration::from_secs(1));
-    assert!(ledger.find(&[7; 32]).is_none() && ledger.list(None, Ended::Left).is_empty());
+    assert!(ledger.held(&[7; 32]).is_err() && ledger.list(None, Ended::Left).is_empty());
     winder.advance(Duration::from_secs(1));
     assert_eq!((ledger.count(), ledger.reap(512)), (1, None));
     assert_eq!((ledger.count(), ledger.list(None, Ended::Shown)[0].state), (0, "expired"));
@@ -39,10 +39,10 @@ fn a_jump_of_the_wall_clock_changes_no_deadline() {
     let (ledger, winder, clock) = ledger(9, 9);
     ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
     winder.jump_wall(50 * 366 * 86_400);
-    assert!(ledger.find(&[7; 32]).is_some());
+    assert!(ledger.held(&[7; 32]).is_ok());
     winder.jump_wall(-100 * 366 * 86_400);
     winder.advance(Duration::from_secs(60));
-    assert!(ledger.find(&[7; 32]).is_none());
+    assert!(ledger.held(&[7; 32]).is_err());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn revoking_tells_what_lives_on_upstream() {
         Revoked { leases: 1, upstream: 1, upstream_seconds: 11 }
     );
     assert_eq!(ledger.revoke(&Which::All), Revoked { leases: 2, upstream: 1, upstream_seconds: 41 });
-    assert!(ledger.find(&[9; 32]).is_none());
+    assert!(ledger.held(&[9; 32]).is_err());
     assert_eq!(ledger.revoke(&Which::Id(id)), Revoked::default(), "an id never comes to mean another lease");
 }
 
@@ -112,13 +112,13 @@ async fn virtual_leases_die_with_their_owner_and_upstream_ones_stay_listed() {
     child.kill().unwrap();
     for _ in 0..100 {
         tokio::time::sleep(Duration::from_millis(1)).await;
-        if ledger.find(&[10; 32]).is_none() && ledger.find(&[11; 32]).is_none() {
+        if ledger.held(&[10; 32]).is_err() && ledger.held(&[11; 32]).is_err() {
             break;
         }
     }
     child.wait().unwrap();
-    assert!(ledger.find(&[10; 32]).is_none() && ledger.find(&[11; 32]).is_none());
-    assert!(ledger.find(&[1; 32]).is_some(), "leases without an owner, or of others, live on");
+    assert!(ledger.held(&[10; 32]).is_err() && ledger.held(&[11; 32]).is_err());
+    assert!(ledger.held(&[1; 32]).is_ok(), "leases without an owner, or of others, live on");
     assert_eq!(ledger.count(), 4);
 }
 
@@ -141,7 +141,7 @@ fn no_list_forgets_or_keeps_a_lease_that_it_should_not() {
     winder.advance(Duration::from_secs(100));
     while ledger.reap(512).is_some() {}
     assert_eq!(ledger.count(), 0);
-    assert!((0..5000).all(|n| ledger.find(&wide(n)).is_none()));
+    assert!((0..5000).all(|n| ledger.held(&wide(n)).is_err()));
 }
 
 fn wide(n: u32) -> [u8; 32] {
@@ -149,4 +149,43 @@ fn wide(n: u32) -> [u8; 32] {
     digest[..4].copy_from_slice(&n.to_le_bytes());
     digest[8] = 1;
     digest
+}
+
+#[test]
+fn the_last_use_is_taken_once() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    let new = lease(&clock, 1, Kind::Virtual, 60, 7);
+    let id = ledger.enter(New { uses: Some(2), ..new }, None).unwrap();
+    assert!(ledger.take_use(id).is_ok());
+    ledger.give_back(id);
+    assert!(ledger.take_use(id).is_ok() && ledger.take_use(id).is_ok());
+    assert_eq!(ledger.take_use(id).err(), Some(Spent::Exhausted));
+    winder.advance(Duration::from_secs(60));
+    assert_eq!(ledger.take_use(id).err(), Some(Spent::Expired));
+    ledger.reap(9);
+    assert_eq!(
+        (ledger.held(&[7; 32]).err(), ledger.held(&[8; 32]).err()),
+        (Some(Spent::Expired), Some(Spent::Unknown))
+    );
+}
+
+#[tokio::test]
+async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    let enter = |digest| ledger.enter(lease(&clock, 1, Kind::Virtual, 60, digest), None).unwrap();
+    let (one, two, three) = (enter(1), enter(2), enter(3));
+    let [mut first, mut second, mut third] = [one, two, three].map(|id| ledger.take_use(id).unwrap());
+    async fn runs(cut: &mut Cut) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), cut.wait()).await.is_err()
+    }
+    assert!(runs(&mut first).await && runs(&mut second).await && runs(&mut third).await);
+    ledger.revoke(&Which::Id(one));
+    assert!(!runs(&mut first).await && runs(&mut second).await);
+    ledger.cut_all();
+    assert!(!runs(&mut second).await && !runs(&mut third).await);
+    let mut again = ledger.take_use(three).unwrap();
+    assert!(runs(&mut again).await, "a lease outlives the cut of a lock");
+    winder.advance(Duration::from_secs(61));
+    ledger.reap(9);
+    assert!(!runs(&mut again).await);
 }

@@ -77,7 +77,7 @@ pub struct Place {
 }
 
 /// The first 16 hex digits of the SHA-256 of a key: tells two keys apart, tells nothing of either.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(pub String);
 
 /// All that may be shown of a key.

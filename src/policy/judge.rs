@@ -58,11 +58,7 @@ impl Denial {
 
 /// Judges one request: the first rule whose peer and key match decides.
 pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boottime) -> Result<Permit, Denial> {
-    let rule = rules
-        .0
-        .iter()
-        .find(|rule| rule.first_failure(principal).is_none() && names(rule, request))
-        .ok_or(Denial::NoRule)?;
+    let rule = rules.0.iter().find(|rule| rule.speaks_of(principal, &request.key)).ok_or(Denial::NoRule)?;
     let kind = match request.kind.or(rule.kinds.first().copied()) {
         Some(kind) if rule.kinds.contains(&kind) => kind,
         asked => {
@@ -94,10 +90,6 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         holder: holder(rule, principal),
         judged: now,
     })
-}
-
-fn names(rule: &Rule, request: &Request) -> bool {
-    rule.keys.iter().any(|pattern| pattern.matches(request.key.as_str()))
 }
 
 /// The smaller of two limits, where none means no limit.

@@ -3,10 +3,12 @@
 
 mod explain;
 mod judge;
+mod pass;
 mod permit;
 mod rule;
 
 pub use explain::{Explanation, Step, explain};
 pub use judge::{Denial, judge};
+pub use pass::{Granted, OutOfScope, Use, looks_at_models, pass};
 pub use permit::Permit;
 pub use rule::{Condition, Detach, Rule, Rules, TtlRange};

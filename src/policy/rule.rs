@@ -1,6 +1,6 @@
 //! Rules as data: one line of policy each. Deny by default: an empty list of rules gives nothing to anybody.
 
-use crate::model::{Fact, Kind, Pattern, Principal, Rate, Scope, Ttl};
+use crate::model::{Fact, KeyName, Kind, Pattern, Principal, Rate, Scope, Ttl};
 use std::{collections::BTreeSet, time::Duration};
 
 /// All rules, in the order in which they are read.
@@ -56,6 +56,11 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Whether it is about this peer and this key.
+    pub fn speaks_of(&self, principal: &Principal, key: &KeyName) -> bool {
+        self.first_failure(principal).is_none() && self.keys.iter().any(|pattern| pattern.matches(key.as_str()))
+    }
+
     /// The first condition that this principal fails.
     pub fn first_failure(&self, principal: &Principal) -> Option<&Condition> {
         self.peer.iter().find(|condition| !condition.holds(principal))

@@ -185,9 +185,14 @@ impl Recipe {
         }
     }
 
-    /// Where the token may be used, by protocol.
-    pub fn base_urls(&self, endpoint: &Endpoint) -> Vec<(String, String)> {
-        self.base_urls.iter().map(|(name, path)| (name.clone(), format!("{endpoint}{path}"))).collect()
+    /// Where a token may be used, by protocol; `base` is the provider's own endpoint or the gateway's.
+    pub fn base_urls(&self, base: &str) -> Vec<(String, String)> {
+        self.base_urls.iter().map(|(name, path)| (name.clone(), format!("{base}{path}"))).collect()
+    }
+
+    /// The one header that carries the key, lower-case, and what stands before the key in it.
+    pub fn inject(&self) -> (&str, &str) {
+        (&self.request.header, &self.request.prefix)
     }
 }
 

@@ -25,14 +25,23 @@ pub enum Scheme {
     Http,
 }
 
+impl Endpoint {
+    /// What stands in `Host`: the port only where it is not the scheme's own.
+    pub fn authority(&self) -> String {
+        match (self.scheme, self.port) {
+            (Scheme::Https, 443) | (Scheme::Http, 80) => self.host.clone(),
+            (_, port) => format!("{}:{port}", self.host),
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, usual) = match self.scheme {
-            Scheme::Https => ("https", 443),
-            Scheme::Http => ("http", 80),
+        let scheme = match self.scheme {
+            Scheme::Https => "https",
+            Scheme::Http => "http",
         };
-        write!(f, "{scheme}://{}", self.host)?;
-        if self.port == usual { Ok(()) } else { write!(f, ":{}", self.port) }
+        write!(f, "{scheme}://{}", self.authority())
     }
 }
 

@@ -2,18 +2,21 @@
 //! It follows no redirect, keeps no used connection, reads no more than its bound, and never sees the key: the layer
 //! below hyper puts it in.
 
+mod relay;
 mod tls;
 mod warm;
 
+pub use relay::{Download, Inject, Lane, Upload};
 pub use tls::TlsError;
 
 use crate::{
     recipe::Call,
     sys::scrub,
-    wire::swap::{Expect, Lend, Swap},
+    wire::swap::{Expect, Lend, Swap, Swaps},
 };
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, Response, body::Incoming};
+use relay::Lanes;
 use std::{path::PathBuf, time::Duration};
 use tokio::time::timeout;
 use warm::{Connection, Pool};
@@ -87,6 +90,7 @@ impl CallError {
 #[derive(Clone)]
 pub struct Upstream {
     pool: Pool,
+    lanes: Lanes,
     options: UpstreamOptions,
 }
 
@@ -94,7 +98,9 @@ impl Upstream {
     /// A client with its trust anchors read.
     pub fn new(options: UpstreamOptions) -> Result<Self, TlsError> {
         let tls = tls::client(options.ca_file.as_deref())?;
-        Ok(Self { pool: Pool::new(tls, options.connect_time, options.warm_idle), options })
+        let pool = Pool::new(tls, options.connect_time, options.warm_idle);
+        let lanes = Lanes::new(pool.clone(), options.warm_idle.max(Duration::from_secs(1)));
+        Ok(Self { pool, lanes, options })
     }
 
     /// Makes one call on a connection of its own; `key` is put in while the head is written.
@@ -109,9 +115,20 @@ impl Upstream {
         timeout(self.options.total_time, whole).await.unwrap_or(Err(CallError::TimedOut(host)))
     }
 
-    /// Drops the connections that are kept ready.
+    /// Passes one call on and streams its answer; `inject` is put in while the head is written.
+    pub async fn relay(
+        &self,
+        lane: Lane,
+        request: Request<Upload>,
+        inject: Inject,
+    ) -> Result<Response<Download>, CallError> {
+        self.lanes.call(lane, request, inject).await
+    }
+
+    /// Drops the connections that are kept.
     pub fn cool(&self) {
         self.pool.cool();
+        self.lanes.clear();
     }
 
     async fn exchange(
@@ -124,7 +141,9 @@ impl Upstream {
         let host = || call.endpoint.to_string();
         let swap = Swap::new(key_length, key, Expect::InNextWrite).map_err(|_| CallError::Request)?;
         let request = request(call, swap.placeholder())?;
-        let (mut sender, driver) = connection.handshake(swap).await.map_err(|_| CallError::Unanswered(host()))?;
+        let swaps = Swaps::default();
+        swaps.arm(swap);
+        let (mut sender, driver) = connection.handshake(swaps).await.map_err(|_| CallError::Unanswered(host()))?;
         let _driver = Aborted(scrub::spawn(async move {
             let _ = driver.await;
         }));
@@ -150,11 +169,10 @@ impl Upstream {
 }
 
 fn request(call: &Call, placeholder: &str) -> Result<Request<Empty<hyper::body::Bytes>>, CallError> {
-    let (host, port) = (&call.endpoint.host, call.endpoint.port);
     Request::builder()
         .method(call.method.as_str())
         .uri(call.target.as_str())
-        .header("host", if port == 443 || port == 80 { host.clone() } else { format!("{host}:{port}") })
+        .header("host", call.endpoint.authority())
         .header("user-agent", concat!("sixty/", env!("CARGO_PKG_VERSION")))
         .header("accept", "application/json")
         .header("connection", "close")

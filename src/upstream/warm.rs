@@ -5,11 +5,10 @@ use super::CallError;
 use crate::{
     recipe::{Endpoint, Scheme},
     sys::scrub,
-    wire::swap::{Swap, SwapIo, Swaps},
+    wire::swap::{SwapIo, Swaps},
 };
-use http_body_util::Empty;
 use hyper::{
-    body::Bytes,
+    body::Body,
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
@@ -33,17 +32,23 @@ use tokio_rustls::TlsConnector;
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// Bytes of an answer's head, and what hyper buffers of a body.
+const HEAD_MOST: usize = 64 * 1024;
+
 /// A connection that nothing was sent on yet.
 pub(super) struct Connection(Box<dyn Stream>);
 
-type Driver = http1::Connection<SwapIo<TokioIo<Box<dyn Stream>>>, Empty<Bytes>>;
+type Driver<B> = http1::Connection<SwapIo<TokioIo<Box<dyn Stream>>>, B>;
 
 impl Connection {
-    /// Arms the one swap and hands the connection to hyper.
-    pub(super) async fn handshake(self, swap: Swap) -> hyper::Result<(SendRequest<Empty<Bytes>>, Driver)> {
-        let swaps = Swaps::default();
-        swaps.arm(swap);
-        http1::Builder::new().max_buf_size(16 * 1024).handshake(SwapIo::new(TokioIo::new(self.0), swaps)).await
+    /// Hands the connection to hyper, with the layer below that puts keys in.
+    pub(super) async fn handshake<B>(self, swaps: Swaps) -> hyper::Result<(SendRequest<B>, Driver<B>)>
+    where
+        B: Body + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        http1::Builder::new().max_buf_size(HEAD_MOST).handshake(SwapIo::new(TokioIo::new(self.0), swaps)).await
     }
 
     /// Whether the other side has left it open and silent.
@@ -127,7 +132,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, CallError> {
+    pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, CallError> {
         match timeout(self.connect_time, self.dial(endpoint)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(fault)) => Err(CallError::Connect(endpoint.to_string(), fault)),

@@ -2,6 +2,7 @@
 //! puts tokens in; it never decides what to send.
 
 mod answer;
+pub mod key;
 mod message;
 mod problem;
 pub mod swap;

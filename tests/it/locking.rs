@@ -115,7 +115,12 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
             audit: audit.clone(),
             clock: clock.clone(),
         },
-        IssuerOptions { loopback: Loopback::Refused, clock_tolerance: SECOND, mints_per_key: 1 },
+        IssuerOptions {
+            loopback: Loopback::Refused,
+            clock_tolerance: SECOND,
+            mints_per_key: 1,
+            gateway: String::new(),
+        },
     );
     let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
     assert!(ledger.list(None, Ended::Shown).is_empty());

@@ -19,6 +19,7 @@ mod crash;
 mod demo;
 mod examples;
 mod floors;
+mod gateway;
 mod harness;
 mod herd;
 mod hostile;

@@ -24,7 +24,7 @@ pub enum Shape {
 }
 
 /// A new key and its digest.
-pub(super) fn generate() -> Result<(Secret, [u8; 32]), getrandom::Error> {
+pub fn generate() -> Result<(Secret, [u8; 32]), getrandom::Error> {
     let mut text = Zeroizing::new(Vec::with_capacity(LENGTH));
     let digest = scrub::apart(|| {
         let mut random = Zeroizing::new([0_u8; 32]);

@@ -1,0 +1,71 @@
+//! Whether a peer may use a virtual key: it must be the process that the key was minted for, or descend from it.
+//! It never takes a bearer's word for it, and never believes a process number by itself.
+
+use super::{Attestor, Peer};
+use crate::sys::{process::Process, procfs::ProcDir};
+
+/// Why a peer may not use a key.
+#[derive(Debug, thiserror::Error)]
+pub enum HolderError {
+    /// It, its owner or one between them ended meanwhile.
+    #[error("process {0} has ended")]
+    Gone(u32),
+    /// It does not descend from the owner.
+    #[error("process {peer} is neither process {owner} nor a descendant of it")]
+    Stranger {
+        /// Who asked.
+        peer: u32,
+        /// Whose key it is.
+        owner: u32,
+    },
+    /// It descends from the owner, and was moved to another cgroup.
+    #[error("process {0} has left its owner's cgroup")]
+    Moved(u32),
+}
+
+/// How many processes may stand between a peer and its owner.
+const DEEPEST: usize = 64;
+
+impl Attestor {
+    /// Whether the peer is the owner or descends from it, in the owner's cgroup or one below.
+    ///
+    /// # Errors
+    /// [`HolderError`]; each of them means: denied.
+    pub fn holds(&self, peer: &Peer, owner: &Process) -> Result<(), HolderError> {
+        let gone = || HolderError::Gone(peer.pid());
+        if peer.pid() != owner.pid {
+            let process = ProcDir::open(peer.credentials.pid).map_err(|_| gone())?;
+            descends(&process, peer, owner)?;
+            stayed(&process, peer, owner)?;
+        }
+        // Asked last: all that was read by a number was then read of the process that still has it.
+        if peer.still_there().is_ok() && owner.pidfd.is_alive() { Ok(()) } else { Err(gone()) }
+    }
+}
+
+/// A process whose parent ended was given another one, so a link that holds now has held all along.
+fn descends(process: &ProcDir, peer: &Peer, owner: &Process) -> Result<(), HolderError> {
+    let gone = || HolderError::Gone(peer.pid());
+    let mut number = process.parent().map_err(|_| gone())?;
+    for _ in 0..DEEPEST {
+        if number <= 1 && number.unsigned_abs() != owner.pid {
+            break;
+        }
+        if number.unsigned_abs() == owner.pid {
+            return Ok(());
+        }
+        let next = ProcDir::open(number).and_then(|above| above.parent());
+        number = next.map_err(|_| gone())?;
+    }
+    Err(HolderError::Stranger { peer: peer.pid(), owner: owner.pid })
+}
+
+/// Where no unified cgroup is mounted, descent alone must do.
+fn stayed(process: &ProcDir, peer: &Peer, owner: &Process) -> Result<(), HolderError> {
+    let moved = || HolderError::Moved(peer.pid());
+    let Ok(home) = ProcDir::open(owner.pid.cast_signed()).and_then(|owner| owner.cgroup()) else { return Ok(()) };
+    let here = process.cgroup().map_err(|_| moved())?;
+    let below =
+        here.strip_prefix(home.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if below { Ok(()) } else { Err(moved()) }
+}

@@ -1,0 +1,180 @@
+//! Where clients put a key, and how the virtual one is taken out of there. Every such place is emptied, whatever stood
+//! in it; a key anywhere else is a leak.
+
+use crate::wire::key::{Shape, shape};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hyper::{
+    HeaderMap,
+    header::{AUTHORIZATION, HeaderName},
+};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// Headers whose whole value is a key.
+const HEADERS: [&str; 7] =
+    ["x-api-key", "api-key", "x-goog-api-key", "xi-api-key", "x-auth-token", "private-token", "proxy-authorization"];
+/// Query parameters whose value is a key.
+const PARAMETERS: [&str; 4] = ["key", "api_key", "access_token", "token"];
+/// A subprotocol that carries a key, from browsers that can set no header.
+const PROTOCOL: &str = "openai-insecure-api-key.";
+
+/// The one virtual key of a request.
+pub(super) struct Key(Zeroizing<Vec<u8>>);
+
+/// What is wrong with a request's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyFault {
+    /// There is none.
+    Missing,
+    /// Begins like one of ours, but was mistyped or cut.
+    Damaged,
+    /// Another credential, or a second virtual key, stands beside it or in its place.
+    Foreign,
+    /// It stands where no key belongs.
+    Leaked,
+}
+
+impl Key {
+    /// Takes the key out of headers and query; afterwards no place that can carry one is left in either.
+    pub(super) fn take(headers: &mut HeaderMap, query: &mut String) -> Result<Self, KeyFault> {
+        let mut found: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+        for value in headers.get_all(AUTHORIZATION) {
+            found.push(bearer(value.as_bytes()).ok_or(KeyFault::Foreign)?);
+        }
+        headers.remove(AUTHORIZATION);
+        for name in HEADERS.map(HeaderName::from_static) {
+            found.extend(headers.get_all(&name).iter().map(|value| Zeroizing::new(value.as_bytes().to_vec())));
+            headers.remove(name);
+        }
+        take_parameters(query, &mut found);
+        take_protocol(headers, &mut found)?;
+        let key = found.pop().ok_or(KeyFault::Missing)?;
+        match shape(&key) {
+            Shape::Ours if found.iter().all(|other| *other == key) => Ok(Self(key)),
+            Shape::Ours | Shape::Foreign => Err(KeyFault::Foreign),
+            Shape::Damaged => Err(KeyFault::Damaged),
+        }
+    }
+
+    /// By what the ledger knows it.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.0[..]).into()
+    }
+
+    /// Whether it stands in some text too.
+    pub(super) fn is_in(&self, text: &[u8]) -> bool {
+        text.windows(self.0.len()).any(|part| part == &self.0[..])
+    }
+}
+
+/// The key of an `Authorization` value: Bearer and token as they are, Basic by its password, or its user where that is
+/// all there is (RFC 7617; git).
+fn bearer(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let at = value.iter().position(|byte| *byte == b' ')?;
+    let (scheme, rest) = (&value[..at], value[at..].trim_ascii());
+    if scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"token") {
+        return Some(Zeroizing::new(rest.to_vec()));
+    }
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return None;
+    }
+    let pair = Zeroizing::new(STANDARD.decode(rest).ok()?);
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    let (user, password) = (&pair[..colon], &pair[colon + 1..]);
+    Some(Zeroizing::new(if password.is_empty() || password == b"x-oauth-basic" { user } else { password }.to_vec()))
+}
+
+fn take_parameters(query: &mut String, found: &mut Vec<Zeroizing<Vec<u8>>>) {
+    let mut kept = String::with_capacity(query.len());
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        if PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            found.push(Zeroizing::new(value.as_bytes().to_vec()));
+        } else {
+            kept.push_str(if kept.is_empty() { "" } else { "&" });
+            kept.push_str(part);
+        }
+    }
+    *query = kept;
+}
+
+fn take_protocol(headers: &mut HeaderMap, found: &mut Vec<Zeroizing<Vec<u8>>>) -> Result<(), KeyFault> {
+    const NAME: &str = "sec-websocket-protocol";
+    let values: Vec<String> =
+        headers.get_all(NAME).iter().filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
+    if !values.iter().any(|value| value.contains(PROTOCOL)) {
+        return Ok(());
+    }
+    let all = values.join(",");
+    let (keys, others): (Vec<&str>, Vec<&str>) =
+        all.split(',').map(str::trim).partition(|one| one.starts_with(PROTOCOL));
+    found.extend(keys.iter().map(|key| Zeroizing::new(key.as_bytes()[PROTOCOL.len()..].to_vec())));
+    headers.remove(NAME);
+    if !others.is_empty() {
+        headers.insert(NAME, others.join(", ").parse().map_err(|_| KeyFault::Foreign)?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::key::generate;
+
+    fn key() -> String {
+        generate().unwrap().0.expose(|text| String::from_utf8(text.to_vec()).unwrap())
+    }
+
+    fn taken(lines: &[(&str, &str)], query: &str) -> (Result<Key, KeyFault>, HeaderMap, String) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+        }
+        let mut query = query.to_owned();
+        let key = Key::take(&mut headers, &mut query);
+        (key, headers, query)
+    }
+
+    #[test]
+    fn a_key_is_taken_from_wherever_clients_put_it_and_nothing_is_left_there() {
+        let key = key();
+        let basic = |pair: String| format!("Basic {}", STANDARD.encode(pair));
+        let places: [(&str, String); 10] = [
+            ("authorization", format!("Bearer {key}")),
+            ("authorization", format!("bearer  {key}")),
+            ("authorization", format!("token {key}")),
+            ("authorization", basic(format!("x:{key}"))),
+            ("authorization", basic(format!("{key}:"))),
+            ("authorization", basic(format!("{key}:x-oauth-basic"))),
+            ("x-api-key", key.clone()),
+            ("api-key", key.clone()),
+            ("x-goog-api-key", key.clone()),
+            ("sec-websocket-protocol", format!("realtime, openai-insecure-api-key.{key}")),
+        ];
+        let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+        for (name, value) in places {
+            let (found, headers, _) = taken(&[(name, &value), ("x-other", "1")], "");
+            assert_eq!(found.ok().map(|found| found.digest()), Some(digest), "{name}: {value}");
+            assert!(headers.values().all(|value| !value.to_str().unwrap().contains(&key)), "{name}");
+            assert_eq!(headers["x-other"], "1");
+        }
+        let (found, _, query) = taken(&[], &format!("alt=sse&key={key}&n=1"));
+        assert!(found.is_ok());
+        assert_eq!(query, "alt=sse&n=1");
+    }
+
+    #[test]
+    fn one_key_in_two_places_is_one_key_and_any_other_beside_it_is_refused() {
+        let (key, other) = (key(), key());
+        let bearer = format!("Bearer {key}");
+        assert!(taken(&[("authorization", &bearer), ("x-api-key", &key)], "").0.is_ok());
+        let beside = |name, value: &str| taken(&[("authorization", &bearer), (name, value)], "").0.err();
+        assert_eq!(beside("x-api-key", &other), Some(KeyFault::Foreign));
+        assert_eq!(beside("x-api-key", "sk-0123456789abcdef"), Some(KeyFault::Foreign));
+        assert_eq!(beside("authorization", "Bearer sk-0123456789abcdef"), Some(KeyFault::Foreign));
+        assert_eq!(beside("authorization", "Digest x=y"), Some(KeyFault::Foreign));
+        assert_eq!(taken(&[("x-api-key", "sk-0123456789abcdef")], "").0.err(), Some(KeyFault::Foreign));
+        assert_eq!(taken(&[("x-api-key", &key[..40])], "").0.err(), Some(KeyFault::Damaged));
+        assert_eq!(taken(&[], "").0.err(), Some(KeyFault::Missing));
+    }
+}

@@ -1,0 +1,26 @@
+//! The gateway: a virtual key in, the provider's answer out. An injecting reverse proxy for HTTP/1.1, on a Unix socket.
+//! It never holds the real key, never takes the provider's host from a request, and passes nothing on that it has not
+//! understood.
+
+mod answer;
+mod connection;
+mod forward;
+mod head;
+mod key;
+mod serve;
+mod upgrade;
+
+pub use serve::{Entrance, Server};
+
+use std::time::Duration;
+
+/// Bounds of every connection.
+#[derive(Debug, Clone, Copy)]
+pub struct GatewayOptions {
+    /// Open connections in all.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// For a head, and between requests.
+    pub idle_time: Duration,
+}

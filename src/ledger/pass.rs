@@ -1,0 +1,94 @@
+//! Uses of virtual keys: who a key belongs to, the last use taken once, and the signal that cuts what runs on it.
+//! A use is taken under the ledger's one lock, so that of many who race for the last one exactly one wins.
+
+use super::{Terms, book::Book};
+use crate::{clock::Boottime, model::LeaseId, sys::process::Process};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A live virtual key, as the ledger knows it.
+pub struct Held {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// What it is good for.
+    pub terms: Arc<Terms>,
+    /// The process it lives and dies with; none when detached.
+    pub owner: Option<Process>,
+    /// When it is over.
+    pub deadline: Boottime,
+}
+
+/// Why a virtual key is good for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Spent {
+    /// It never was one, or ended so long ago that nobody remembers.
+    #[error("no lease has this key")]
+    Unknown,
+    /// Its deadline has passed.
+    #[error("the lease is over")]
+    Expired,
+    /// It was taken back, or its owner ended.
+    #[error("the lease was revoked")]
+    Revoked,
+    /// No use is left.
+    #[error("the lease has no uses left")]
+    Exhausted,
+}
+
+/// Ends when the lease does, however that comes about, and when the vault is locked.
+#[derive(Clone)]
+pub struct Cut(watch::Receiver<()>);
+
+impl Cut {
+    /// Returns when what runs on the lease must end.
+    pub async fn wait(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
+impl Book {
+    /// The lease of a virtual key with this digest.
+    pub(super) fn held(&self, digest: &[u8; 32], now: Boottime) -> Result<Held, Spent> {
+        let (number, slot) = self.with_digest(digest).ok_or_else(|| self.ended_as(digest))?;
+        if slot.deadline <= now.nanos() {
+            return Err(Spent::Expired);
+        }
+        Ok(Held {
+            lease: super::slots::id(number, slot.tag),
+            terms: self.shelf.at(slot.terms).ok_or(Spent::Unknown)?.clone(),
+            owner: self.process(slot.owner).cloned(),
+            deadline: Boottime::from_nanos(slot.deadline),
+        })
+    }
+
+    /// Takes one use.
+    pub(super) fn take_use(&mut self, lease: LeaseId, now: Boottime) -> Result<Cut, Spent> {
+        let number = self.slots.find(lease).ok_or(Spent::Revoked)?;
+        let slot = self.slots.at_mut(number).ok_or(Spent::Revoked)?;
+        if slot.deadline <= now.nanos() {
+            return Err(Spent::Expired);
+        }
+        if slot.uses != super::slots::NONE {
+            slot.uses = slot.uses.checked_sub(1).ok_or(Spent::Exhausted)?;
+        }
+        let sender = self.cuts.entry(number).or_insert_with(|| watch::channel(()).0);
+        Ok(Cut(sender.subscribe()))
+    }
+
+    /// Gives back a use of which nothing came.
+    pub(super) fn give_back(&mut self, lease: LeaseId) {
+        let slot = self.slots.find(lease).and_then(|number| self.slots.at_mut(number));
+        if let Some(slot) = slot.filter(|slot| slot.uses != super::slots::NONE) {
+            slot.uses += 1;
+        }
+    }
+
+    /// How the key with this digest ended, if that is remembered.
+    fn ended_as(&self, digest: &[u8; 32]) -> Spent {
+        match self.ended.iter().rev().find(|entry| entry.slot.digest == *digest).map(|entry| entry.state) {
+            Some("expired") => Spent::Expired,
+            Some(_) => Spent::Revoked,
+            None => Spent::Unknown,
+        }
+    }
+}

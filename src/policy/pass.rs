@@ -1,0 +1,118 @@
+//! Whether one use of a virtual key is within what its lease was judged to be good for. Pure; the second maker of a
+//! permit, and only out of what an earlier judgement granted.
+
+use super::Permit;
+use crate::{
+    clock::Boottime,
+    model::{KeyName, Kind, Owner, Pattern, Scope, Ttl},
+};
+
+/// What an earlier judgement granted, as the ledger kept it.
+pub struct Granted<'a> {
+    /// The key.
+    pub key: &'a KeyName,
+    /// The rule.
+    pub rule: &'a str,
+    /// Every one must allow the use.
+    pub scopes: &'a [Scope],
+}
+
+/// One call that a virtual key is to be used for.
+#[derive(Debug, Clone, Copy)]
+pub struct Use<'a> {
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The provider's own path, without a query.
+    pub path: &'a str,
+    /// The model that the body names, where somebody looked.
+    pub model: Option<&'a str>,
+}
+
+/// What a scope does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfScope {
+    /// The method.
+    #[error("the method is out of the key's scope")]
+    Method,
+    /// The path.
+    #[error("the path is out of the key's scope")]
+    Path,
+    /// The model, or that none could be read.
+    #[error("the model is out of the key's scope, or was not named")]
+    Model,
+}
+
+/// Judges one use.
+pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Permit, OutOfScope> {
+    for scope in granted.scopes {
+        allows(scope, wanted)?;
+    }
+    Ok(Permit {
+        key: granted.key.clone(),
+        rule: granted.rule.to_owned(),
+        kind: Kind::Virtual,
+        ttl: Ttl::DEFAULT,
+        min_remaining: 0,
+        uses: None,
+        owner: Owner::Caller,
+        scopes: Vec::new(),
+        share: None,
+        rate: None,
+        holder: String::new(),
+        judged: now,
+    })
+}
+
+/// Whether some scope looks at the model, so that the body must be looked into.
+pub fn looks_at_models(scopes: &[Scope]) -> bool {
+    scopes.iter().any(|scope| scope.models.is_some())
+}
+
+fn allows(scope: &Scope, wanted: &Use<'_>) -> Result<(), OutOfScope> {
+    let Scope { methods, paths, models } = scope;
+    if methods.as_ref().is_some_and(|methods| !methods.iter().any(|method| method == wanted.method)) {
+        return Err(OutOfScope::Method);
+    }
+    if paths.as_ref().is_some_and(|paths| !fits(paths, wanted.path)) {
+        return Err(OutOfScope::Path);
+    }
+    match models {
+        Some(models) if !wanted.model.is_some_and(|model| fits(models, model)) => Err(OutOfScope::Model),
+        _ => Ok(()),
+    }
+}
+
+fn fits(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.parse::<Pattern>().is_ok_and(|pattern| pattern.matches(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(scopes: &[&str], method: &str, path: &str, model: Option<&str>) -> Result<(), OutOfScope> {
+        let scopes: Vec<Scope> = scopes.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        let key = "dashscope/main".parse().unwrap();
+        let granted = Granted { key: &key, rule: "mine", scopes: &scopes };
+        pass(&granted, &Use { method, path, model }, Boottime::from_nanos(1)).map(drop)
+    }
+
+    #[test]
+    fn every_scope_must_allow_a_use() {
+        let (wide, narrow) = (r#"{"paths":["/v1/**"]}"#, r#"{"methods":["POST"],"paths":["/v1/chat/*"]}"#);
+        assert_eq!(judged(&[wide, narrow], "POST", "/v1/chat/completions", None), Ok(()));
+        assert_eq!(judged(&[wide, narrow], "GET", "/v1/chat/completions", None), Err(OutOfScope::Method));
+        assert_eq!(judged(&[wide, narrow], "POST", "/v1/files", None), Err(OutOfScope::Path));
+        assert_eq!(judged(&[wide, narrow], "POST", "/admin", None), Err(OutOfScope::Path));
+        assert_eq!(judged(&[], "DELETE", "/anything", None), Ok(()));
+        assert_eq!(judged(&[r#"{"methods":[]}"#], "GET", "/", None), Err(OutOfScope::Method), "an empty list: nothing");
+    }
+
+    #[test]
+    fn a_model_that_nobody_could_read_is_out_of_scope() {
+        let scope = &[r#"{"models":["qwen-*"]}"#];
+        assert_eq!(judged(scope, "POST", "/", Some("qwen-plus")), Ok(()));
+        assert_eq!(judged(scope, "POST", "/", Some("gpt-5")), Err(OutOfScope::Model));
+        assert_eq!(judged(scope, "POST", "/", None), Err(OutOfScope::Model));
+    }
+}

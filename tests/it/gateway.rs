@@ -1,0 +1,205 @@
+//! The gateway over its real socket: a virtual key in, the pretend Model Studio's answer out, and everything else refused.
+
+use crate::harness::{Answer, MINE, SECOND, World, read_answer, remember, soon};
+use sixty::demo::studio::Fault;
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+const CHAT: &str = "/dashscope/compatible-mode/v1/chat/completions";
+const QUESTION: &str = r#"{"model":"qwen-plus","messages":[{"role":"user","content":"Who are you?"}]}"#;
+const STREAM: &str = r#"{"model":"qwen-plus","stream":true,"messages":[{"role":"user","content":"Who are you?"}]}"#;
+
+impl World {
+    /// A virtual key of this very process; `more` are further fields.
+    fn virtual_key(&self, more: &str) -> String {
+        self.mint(&format!(r#"{{"key":"dashscope/main","kind":"virtual"{more}}}"#)).token()
+    }
+
+    fn gateway(&self) -> UnixStream {
+        let stream = UnixStream::connect(self.path("run/gateway.sock")).unwrap();
+        stream.set_read_timeout(Some(10 * SECOND)).unwrap();
+        stream
+    }
+
+    fn call(&self, key: &str, method: &str, target: &str, body: &str) -> Answer {
+        let mut stream = self.gateway();
+        send(&mut stream, key, method, target, body);
+        read_answer(&mut stream).expect("the gateway answers")
+    }
+}
+
+fn send(stream: &mut UnixStream, key: &str, method: &str, target: &str, body: &str) {
+    let head = format!(
+        "{method} {target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let _ = stream.write_all(head.as_bytes());
+}
+
+/// A process of its own with a virtual key of its own.
+struct Holder {
+    shell: Child,
+    key: String,
+}
+
+impl Holder {
+    fn new(world: &World) -> Self {
+        let program = crate::harness::program();
+        let script = format!("{} mint dashscope/main --kind virtual; exec sleep 60", program.display());
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script]).env("SIXTY_SOCKET", world.broker()).stdout(Stdio::piped());
+        let mut shell = command.spawn().unwrap();
+        let mut key = [0; 55];
+        shell.stdout.as_mut().unwrap().read_exact(&mut key).unwrap();
+        let key = String::from_utf8(key.to_vec()).unwrap();
+        remember(&key);
+        Self { shell, key }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+#[test]
+fn a_virtual_key_calls_and_the_real_one_is_put_in() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    let mut stream = world.gateway();
+    for _ in 0..3 {
+        send(&mut stream, &key, "POST", CHAT, QUESTION);
+        let answer = read_answer(&mut stream).unwrap();
+        assert_eq!((answer.status, answer.json()["usage"]["completion_tokens"].as_u64()), (200, Some(6)));
+    }
+    let uses: Vec<_> = world.audit().into_iter().filter(|line| line["verdict"] == "use").collect();
+    assert_eq!(uses.len(), 3);
+    assert!(uses.iter().all(|line| line["key"] == "dashscope/main" && line["lease"].is_string()));
+    assert_eq!(world.audit().iter().filter(|line| line["verdict"] == "passed" && line["status"] == 200).count(), 3);
+}
+
+#[test]
+fn a_stream_passes_event_by_event() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    let answer = world.call(&key, "POST", CHAT, &STREAM.replace("{\"model", "{\"stream_options\":{},\"model"));
+    assert_eq!(answer.status, 200);
+    assert!(answer.head.contains("text/event-stream") && answer.text().matches("data: ").count() > 6);
+}
+
+#[test]
+fn a_copied_key_is_worthless_in_another_process_and_good_in_a_descendant() {
+    let world = World::with_key(MINE);
+    let holder = Holder::new(&world);
+    assert_eq!(world.call(&holder.key, "POST", CHAT, QUESTION).refused(), (403, "denied".into()));
+    let refused = |line: &serde_json::Value| line["code"] == "denied" && line["key"] == "dashscope/main";
+    assert!(world.audit().iter().any(refused), "who tried is on record");
+    // A child of the process that the key was minted for.
+    let key = world.virtual_key("");
+    let mut curl = std::process::Command::new("curl");
+    curl.args([
+        "-s",
+        "--unix-socket",
+        world.path("run/gateway.sock").to_str().unwrap(),
+        "-H",
+        "content-type: application/json",
+    ]);
+    curl.args(["-H", &format!("x-api-key: {key}"), "-d", QUESTION, &format!("http://x{CHAT}")]);
+    let answer = String::from_utf8(curl.output().unwrap().stdout).unwrap();
+    assert!(answer.contains("pretend "), "{answer}");
+}
+
+#[test]
+fn without_a_live_key_nothing_goes_out() {
+    let world = World::with_key(&format!("{MINE}uses = {{ max = 2 }}"));
+    let before = world.studio.requests();
+    let mut stream = world.gateway();
+    stream.write_all(format!("GET {CHAT} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
+    let answer = read_answer(&mut stream).unwrap();
+    assert_eq!(answer.refused(), (401, "denied".into()));
+    assert!(answer.head.contains("www-authenticate: basic"));
+    let forged = "sixty_0000000000000000000000000000000000000000000000000";
+    assert_eq!(world.call(forged, "GET", CHAT, "").refused(), (400, "malformed".into()));
+    assert_eq!(world.call("sk-0123456789abcdef", "GET", CHAT, "").refused(), (403, "denied".into()));
+    let short = world.virtual_key(r#","ttl":1"#);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(world.call(&short, "POST", CHAT, QUESTION).refused(), (401, "expired".into()));
+    let lease = world.mint(r#"{"key":"dashscope/main","kind":"virtual"}"#);
+    let key = lease.token();
+    let id = lease.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(world.http("DELETE", &format!("/v1/leases/{id}"), None).status, 200);
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).refused(), (401, "revoked".into()));
+    assert_eq!(world.studio.requests(), before, "nothing of all that reached the provider");
+    let twice = world.virtual_key("");
+    assert_eq!([(); 3].map(|()| world.call(&twice, "POST", CHAT, QUESTION).status), [200, 200, 401]);
+    assert_eq!(world.call(&twice, "POST", CHAT, QUESTION).code(), "exhausted");
+}
+
+#[test]
+fn a_scope_is_kept_for_every_method_and_path() {
+    let rule = format!("{MINE}scope = {{ methods = [\"POST\"], paths = [\"/compatible-mode/**\"] }}");
+    let world = World::with_key(&rule);
+    let key = world.virtual_key(r#","scope":{"paths":["/compatible-mode/v1/chat/*"]}"#);
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).status, 200);
+    for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {
+        assert_eq!(world.call(&key, method, CHAT, "").status, 403, "{method}");
+    }
+    for path in
+        ["/dashscope/compatible-mode/v1/models", "/dashscope/api/v1/tokens", "/dashscope/compatible-mode/v1/chat/a/b"]
+    {
+        assert_eq!(world.call(&key, "POST", path, "{}").status, 403, "{path}");
+    }
+    assert_eq!(world.call(&key, "POST", "/dashscope/compatible-mode/v1/chat/../models", "{}").status, 400);
+    assert_eq!(world.call(&key, "POST", "/openai/v1/chat/completions", "{}").status, 403, "another provider's key");
+}
+
+#[test]
+fn what_ends_a_lease_cuts_what_runs_on_it() {
+    let world = World::with_key(MINE);
+    let ends: [(&str, &dyn Fn()); 3] = [
+        ("revoke", &|| assert_eq!(world.control_http("DELETE", "/v1/leases?all=true", None).status, 200)),
+        ("lock", &|| assert_eq!(world.control_http("POST", "/v1/lock", None).status, 200)),
+        ("remove", &|| assert_eq!(world.control_http("DELETE", "/v1/keys/dashscope/main", None).status, 200)),
+    ];
+    for (name, end) in ends {
+        world.control_http("POST", "/v1/unlock", Some("{}"));
+        world.studio.next(Fault::SlowBody(Duration::from_millis(700)));
+        let key = world.virtual_key("");
+        let mut stream = world.gateway();
+        send(&mut stream, &key, "POST", CHAT, STREAM);
+        let mut first = [0; 300];
+        stream.read_exact(&mut first).unwrap();
+        let began = Instant::now();
+        end();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+        assert!(began.elapsed() < SECOND, "{name} took {:?}", began.elapsed());
+        assert!(!String::from_utf8_lossy(&rest).contains("[DONE]"), "{name}");
+    }
+}
+
+#[test]
+fn an_owners_exit_cuts_its_calls() {
+    let world = World::with_key(MINE);
+    world.studio.next(Fault::SlowBody(3 * SECOND));
+    let program = crate::harness::program();
+    let script = format!(
+        "K=$({} mint dashscope/main --kind virtual); curl -sN --unix-socket {} -H \"x-api-key: $K\" -d '{STREAM}' http://x{CHAT} & sleep 1",
+        program.display(),
+        world.path("run/gateway.sock").display()
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).env("SIXTY_SOCKET", world.broker()).stdout(Stdio::piped());
+    let began = Instant::now();
+    let output = shell.output().unwrap();
+    assert!(began.elapsed() < 5 * SECOND, "curl outlived its shell's key: {:?}", began.elapsed());
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("[DONE]"));
+    assert!(soon(SECOND, || world.status()["leases"]["live"] == 0));
+}
