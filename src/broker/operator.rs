@@ -257,7 +257,7 @@ impl Inner {
 }
 
 /// A peer that exists only in a question.
-fn imagined(selectors: &[Selector]) -> Done<Principal> {
+pub(super) fn imagined(selectors: &[Selector]) -> Done<Principal> {
     let mut principal = Principal {
         uid: u32::MAX,
         gid: u32::MAX,

@@ -103,6 +103,8 @@ pub struct Upstream {
     pub clock_tolerance: Duration,
     /// Mints in flight for one key.
     pub mints_per_key: u32,
+    /// Whether a provider's name may lead into a private network.
+    pub allow_private: bool,
 }
 
 impl Default for Upstream {
@@ -116,6 +118,7 @@ impl Default for Upstream {
             warm_idle: Duration::from_secs(30),
             clock_tolerance: Duration::from_secs(2),
             mints_per_key: 16,
+            allow_private: false,
         }
     }
 }

@@ -106,6 +106,7 @@ pub(super) fn upstream(mut table: Table<'_>) -> Upstream {
         warm_idle: table.span("warm_idle", usual.warm_idle, secs(0)..=secs(600)),
         clock_tolerance: table.span("clock_tolerance", usual.clock_tolerance, secs(0)..=secs(60)),
         mints_per_key: table.count("mints_per_key", usual.mints_per_key, 1..=256),
+        allow_private: table.take("allow_private").and_then(|value| value.flag()).unwrap_or(usual.allow_private),
     }
 }
 

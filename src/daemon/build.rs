@@ -13,7 +13,7 @@ use crate::{
     ledger::{Ledger, LedgerOptions},
     policy::Rules,
     recipe::Recipe,
-    upstream::{Upstream, UpstreamOptions},
+    upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
 };
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -131,6 +131,7 @@ fn upstream_options(config: &Config) -> UpstreamOptions {
         total_time: upstream.total_time,
         body_bytes: upstream.body_bytes,
         warm_idle: upstream.warm_idle,
+        private: if upstream.allow_private { Private::Allowed } else { Private::Refused },
     }
 }
 

@@ -315,14 +315,10 @@ impl Book {
         bool::from(slot.digest.ct_eq(digest)).then_some((number, slot))
     }
 
-    /// Everything that runs on a lease ends; the leases themselves stay.
-    pub(super) fn cut_all(&mut self) {
-        self.cuts.clear();
-    }
-
-    fn numbers(&self, wanted: impl Fn(&Terms) -> bool) -> Vec<u32> {
-        let fits = |slot: &Slot| self.shelf.at(slot.terms).is_some_and(|terms| wanted(terms));
-        self.slots.iter().filter(|(_, slot)| fits(slot)).map(|(number, _)| number).collect()
+    /// The leases whose terms are wanted; asked once for all that have them in common.
+    pub(super) fn numbers(&self, wanted: impl Fn(&Terms) -> bool) -> Vec<u32> {
+        let terms = self.shelf.numbers(wanted);
+        self.slots.iter().filter(|(_, slot)| terms.contains(&slot.terms)).map(|(number, _)| number).collect()
     }
 
     pub(super) fn process(&self, owner: u32) -> Option<&Process> {
@@ -333,7 +329,7 @@ impl Book {
         self.shelf.at(self.slots.at(number)?.terms).map(AsRef::as_ref)
     }
 
-    fn remove(&mut self, number: u32, state: &'static str) -> Slot {
+    pub(super) fn remove(&mut self, number: u32, state: &'static str) -> Slot {
         let entry = self.slots.at(number).and_then(|slot| self.entry(number, slot, state));
         let slot = self.slots.remove(number);
         if let Some(after) = self.slots.at_mut(slot.next) {

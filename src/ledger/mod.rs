@@ -103,6 +103,11 @@ impl Ledger {
         self.book().give_back(lease);
     }
 
+    /// Takes back the virtual leases whose terms are not to be kept, and says how many.
+    pub fn retire(&self, keep: impl Fn(&Terms) -> bool) -> usize {
+        self.book().retire(keep)
+    }
+
     /// Ends what runs on any lease; the leases themselves stay.
     pub fn cut_all(&self) {
         self.book().cut_all();

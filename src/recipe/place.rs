@@ -26,6 +26,12 @@ pub enum Scheme {
 }
 
 impl Endpoint {
+    /// Whether it is this machine: a loopback address, or `localhost`.
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.trim_matches(['[', ']']).parse::<IpAddr>();
+        self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// What stands in `Host`: the port only where it is not the scheme's own.
     pub fn authority(&self) -> String {
         match (self.scheme, self.port) {
@@ -123,9 +129,7 @@ impl Recipe {
 
     /// An endpoint is one of the provider's hosts over TLS, or loopback where stand-ins are allowed.
     fn allow(&self, endpoint: &Endpoint, loopback: Loopback) -> Result<(), PlaceFault> {
-        let local = endpoint.host == "localhost"
-            || endpoint.host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        match (local, loopback, endpoint.scheme) {
+        match (endpoint.is_loopback(), loopback, endpoint.scheme) {
             (true, Loopback::Allowed, _) => Ok(()),
             (true, Loopback::Refused, _) => {
                 Err(PlaceFault::Endpoint("loopback needs `allow_loopback = true` under [upstream]"))

@@ -2,10 +2,12 @@
 //! It follows no redirect, keeps no used connection, reads no more than its bound, and never sees the key: the layer
 //! below hyper puts it in.
 
+mod address;
 mod relay;
 mod tls;
 mod warm;
 
+pub use address::Private;
 pub use relay::{Download, Inject, Lane, Upload};
 pub use tls::TlsError;
 
@@ -35,6 +37,8 @@ pub struct UpstreamOptions {
     pub body_bytes: usize,
     /// How long a connection that was never used is kept ready.
     pub warm_idle: Duration,
+    /// Whether a provider's name may lead into a private network.
+    pub private: Private,
 }
 
 /// A provider's answer.
@@ -98,7 +102,7 @@ impl Upstream {
     /// A client with its trust anchors read.
     pub fn new(options: UpstreamOptions) -> Result<Self, TlsError> {
         let tls = tls::client(options.ca_file.as_deref())?;
-        let pool = Pool::new(tls, options.connect_time, options.warm_idle);
+        let pool = Pool::new(tls, &options);
         let lanes = Lanes::new(pool.clone(), options.warm_idle.max(Duration::from_secs(1)));
         Ok(Self { pool, lanes, options })
     }

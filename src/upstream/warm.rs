@@ -1,7 +1,10 @@
 //! Connections to providers: one for each endpoint is kept pre-handshaken and unused, taken once and replaced.
 //! A connection that carried a call is never used again: its buffers have seen an answer.
 
-use super::CallError;
+use super::{
+    CallError, UpstreamOptions,
+    address::{self, Private},
+};
 use crate::{
     recipe::{Endpoint, Scheme},
     sys::scrub,
@@ -65,6 +68,7 @@ pub(super) struct Pool {
     tls: TlsConnector,
     connect_time: Duration,
     idle: Duration,
+    private: Private,
     ready: Arc<Mutex<HashMap<Endpoint, Ready>>>,
 }
 
@@ -81,8 +85,9 @@ impl Drop for Ready {
 }
 
 impl Pool {
-    pub(super) fn new(tls: Arc<ClientConfig>, connect_time: Duration, idle: Duration) -> Self {
-        Self { tls: TlsConnector::from(tls), connect_time, idle, ready: Arc::default() }
+    pub(super) fn new(tls: Arc<ClientConfig>, options: &UpstreamOptions) -> Self {
+        let UpstreamOptions { connect_time, warm_idle: idle, private, .. } = *options;
+        Self { tls: TlsConnector::from(tls), connect_time, idle, private, ready: Arc::default() }
     }
 
     /// The connection that is ready, or a new one.
@@ -142,7 +147,7 @@ impl Pool {
 
     async fn dial(&self, endpoint: &Endpoint) -> std::io::Result<Connection> {
         let host = endpoint.host.trim_matches(['[', ']']);
-        let tcp = TcpStream::connect((host, endpoint.port)).await?;
+        let tcp = self.reach(endpoint, host).await?;
         tcp.set_nodelay(true)?;
         match endpoint.scheme {
             Scheme::Http => Ok(Connection(Box::new(tcp))),
@@ -151,6 +156,20 @@ impl Pool {
                 Ok(Connection(Box::new(self.tls.connect(name, tcp).await?)))
             }
         }
+    }
+
+    /// Connects to the first address of the name that answers, of those that may be dialled.
+    async fn reach(&self, endpoint: &Endpoint, host: &str) -> std::io::Result<TcpStream> {
+        let mut last = std::io::Error::other("its name leads to no address that may be dialled (see `allow_private`)");
+        for address in tokio::net::lookup_host((host, endpoint.port)).await? {
+            if address::may_dial(endpoint, address, self.private) {
+                match TcpStream::connect(address).await {
+                    Ok(tcp) => return Ok(tcp),
+                    Err(fault) => last = fault,
+                }
+            }
+        }
+        Err(last)
     }
 
     fn ready(&self) -> MutexGuard<'_, HashMap<Endpoint, Ready>> {

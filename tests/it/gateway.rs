@@ -203,3 +203,19 @@ fn an_owners_exit_cuts_its_calls() {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("[DONE]"));
     assert!(soon(SECOND, || world.status()["leases"]["live"] == 0));
 }
+
+#[test]
+fn a_reload_takes_back_what_the_rules_do_not_give_any_more() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    let reload = || assert_eq!(world.control_http("POST", "/v1/reload", None).status, 200);
+    reload();
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).status, 200, "the rule is as it was");
+    world.configure(&format!("{MINE}scope = {{ methods = [\"GET\"] }}"));
+    reload();
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).refused(), (401, "revoked".into()));
+    let key = world.virtual_key("");
+    world.configure(&MINE.replace("\"virtual\"", "\"upstream\"").replace("\"upstream\", \"upstream\"", "\"upstream\""));
+    reload();
+    assert_eq!(world.call(&key, "GET", "/dashscope/compatible-mode/v1/models", "").refused(), (401, "revoked".into()));
+}
