@@ -72,6 +72,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
         MintError::Key(LendError::Unknown(_)) => (Code::Denied, None, "there is no such key"),
         MintError::Key(LendError::Quarantined(_)) => (Code::Upstream, None, "the key is quarantined"),
         MintError::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
+        MintError::NotMinted(_) => (Code::Malformed, None, "the provider mints no tokens"),
         MintError::Provider { .. } => (Code::Unavailable, None, "the key's provider is not known"),
         MintError::Billing(_) => (Code::Upstream, None, "the provider wants to be paid"),
         MintError::Throttled(wait) => (Code::Busy, Some(*wait), "the provider throttles the key"),
@@ -116,6 +117,8 @@ impl Inner {
             refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));
         } else if let Stop::Denied(Denial::Unnarrowed { .. }) = stop {
             refusal = refusal.saying("an upstream token cannot be narrowed by scope or uses: ask for kind virtual");
+        } else if let Stop::Mint(fault @ MintError::NotMinted(_)) = stop {
+            refusal = refusal.saying(fault.to_string());
         } else if let Stop::Owner(_) = stop {
             refusal = refusal.saying(format!("{reason}; ask with another `owner`"));
         }

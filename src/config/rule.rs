@@ -126,11 +126,12 @@ fn cap(rule: &mut Rule, ttl: &TtlFields<'_>, context: &Context) {
     let Some(max) = ttl.max.filter(|_| rule.kinds.contains(&Kind::Upstream)) else { return };
     let provider = |keys: &Pattern| keys.as_str().split_once('/').and_then(|(name, _)| context.recipes.get(name));
     let Some(recipes) = rule.keys.iter().map(provider).collect::<Option<Vec<_>>>() else { return };
-    let Some(most) = recipes.iter().map(|recipe| recipe.clamp(rule.ttl.max)).max() else { return };
+    let minting = || recipes.iter().filter_map(|recipe| Some((recipe, recipe.minting().ok()?)));
+    let Some(most) = minting().map(|(_, mint)| mint.clamp(rule.ttl.max)).max() else { return };
     if most >= rule.ttl.max {
         return;
     }
-    let names = recipes.iter().map(|recipe| recipe.name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = minting().map(|(recipe, _)| recipe.name.as_str()).collect::<Vec<_>>().join(", ");
     let (wished, most_text) = (shown_span(rule.ttl.max.duration()), shown_span(most.duration()));
     max.warning(
         format!("{names} gives no token for {wished}"),
