@@ -57,6 +57,7 @@ pub(super) fn permit(key: &str) -> Permit {
         scope: Scope::default(),
         share: None,
         detach: Detach::Refused,
+        risky: Default::default(),
     };
     let request = serde_json::from_value(serde_json::json!({ "key": key })).unwrap();
     judge(&Rules(vec![rule]), &principal("/bin/sh"), &request, Boottime::from_nanos(0)).unwrap()

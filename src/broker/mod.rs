@@ -11,11 +11,12 @@ mod session;
 mod status;
 mod upkeep;
 
+pub use crate::recipe::Way;
 pub use crate::upstream::{Download, Upload};
 pub use crate::vault::Rollback;
 pub use fault::OperatorError;
 pub use operator::{KeyTested, NewKey, Operator};
-pub use passage::{Holding, Passage};
+pub use passage::{Call, Holding, Passage};
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
 pub use status::{Counters, Status};

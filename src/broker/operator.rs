@@ -11,6 +11,7 @@ use crate::{
         Selector, Ttl,
     },
     policy::{self, Explanation, Rules},
+    recipe::Address,
     secret::Secret,
     vault::{Listed, Rollback},
 };
@@ -82,10 +83,8 @@ impl<'a> Operator<'a> {
         let issuer = &self.inner().issuer;
         let recipe = issuer.recipe(&new.provider)?;
         new.secret.expose(|bytes| recipe.check_key(bytes))?;
-        recipe.endpoint(&new.place, issuer.loopback())?;
-        if let Some(name) = new.set.keys().next() {
-            return Err(OperatorError::Set(new.provider, name.clone()));
-        }
+        recipe.check_set(&new.set)?;
+        recipe.endpoint(Address { place: &new.place, set: &new.set }, issuer.loopback())?;
         let limits = issuer.limits(&new.provider)?;
         let meta = KeyMeta {
             name: new.name.clone(),

@@ -1,22 +1,35 @@
 //! One use of a virtual key: whose it is, whether this peer may use it, whether it is good for this call; then the call
 //! itself. It never holds the real key, and never lets a call run on when its lease has ended.
 
-use super::{Asked, Inner, Session, refuse::Stop};
+use super::{Asked, Broker, Inner, Session, refuse::Stop};
 use crate::{
     audit::{Decision, Judged, Outcome, Verdict},
     ledger::{Cut, Held},
-    model::{Code, Refusal},
+    model::{CallPath, Code, Refusal, Shape},
     policy::{self, Granted, Permit, Use},
+    recipe::{Risk, Way},
     upstream::{Download, Upload},
 };
 use hyper::{Request, Response};
 use std::sync::{Arc, atomic::Ordering};
+
+/// One call, as far as it is judged by its head.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The provider that was asked for.
+    pub provider: &'a str,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The provider's own path.
+    pub path: &'a CallPath,
+}
 
 /// A virtual key that this peer may use.
 pub struct Holding<'a> {
     session: &'a Session,
     asked: Asked,
     held: Held,
+    way: Option<Way>,
 }
 
 /// One call that may be made. Dropped, it is on record.
@@ -25,47 +38,74 @@ pub struct Passage {
     broker: Arc<Inner>,
     asked: Asked,
     lease: crate::model::LeaseId,
-    permit: Option<Permit>,
+    spent: Option<(Permit, Way)>,
     cut: Cut,
     verdict: Verdict,
 }
 
 impl Session {
-    /// Finds the lease of a virtual key by its SHA-256, and whether this peer is its holder.
+    /// Finds the lease of a virtual key by its SHA-256: whether this peer is its holder, and where the call would go.
     ///
     /// # Errors
-    /// Unknown, over, taken back, or somebody else's; the last is on record with who tried.
-    pub fn holding(&self, digest: &[u8; 32], provider: &str) -> Result<Holding<'_>, Refusal> {
+    /// Unknown, over, taken back, somebody else's, or of another provider; who tried is on record.
+    pub fn holding(&self, digest: &[u8; 32], asked: &Call<'_>) -> Result<Holding<'_>, Refusal> {
         let broker = &self.broker.0;
-        let asked = self.broker.asked();
-        let held = broker.ledger.held(digest).map_err(|spent| broker.refuse(asked, &Stop::Spent(spent)))?;
-        let holding = Holding { session: self, asked, held };
-        match holding.is_ours(provider) {
-            Ok(()) => Ok(holding),
+        let id = self.broker.asked();
+        let held = broker.ledger.held(digest).map_err(|spent| broker.refuse(id, &Stop::Spent(spent)))?;
+        let mut holding = Holding { session: self, asked: id, held, way: None };
+        match holding.find_way(asked) {
+            Ok(way) => {
+                holding.way = Some(way);
+                Ok(holding)
+            }
             Err(stop) => Err(holding.refused(&stop)),
         }
     }
 }
 
+impl Broker {
+    /// How the clients of a path of the gateway write and read: what they can be told in their own words.
+    pub fn shape(&self, path: &str) -> Shape {
+        let Some((provider, rest)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+            return Shape::None;
+        };
+        let path = CallPath::parse(&format!("/{rest}"));
+        path.map_or(Shape::None, |path| self.0.issuer.shape(provider, &path))
+    }
+}
+
 impl Holding<'_> {
-    /// Whether the call's model must be known to judge it.
+    /// Whether the call's body must be looked into to judge it.
     pub fn wants_model(&self) -> bool {
-        policy::looks_at_models(&self.held.terms.scopes)
+        policy::looks_at_models(&self.held.terms.scopes) && self.way().is_some_and(|way| way.model.is_none())
+    }
+
+    /// Where the call goes, and how it is written there.
+    pub fn way(&self) -> Option<&Way> {
+        self.way.as_ref()
     }
 
     /// Takes one use, and puts it on record before anything leaves the machine.
     ///
     /// # Errors
     /// Out of scope, no use left, or the audit cannot be written.
-    pub fn pass(self, wanted: &Use<'_>) -> Result<Passage, Refusal> {
-        self.passed(wanted).map_err(|stop| self.refused(&stop))
+    pub fn pass(mut self, call: &Call<'_>, model: Option<&str>) -> Result<Passage, Refusal> {
+        let way = self.way.take();
+        way.ok_or(Stop::Provider).and_then(|way| self.passed(call, way, model)).map_err(|stop| self.refused(&stop))
     }
 
-    fn passed(&self, wanted: &Use<'_>) -> Result<Passage, Stop> {
+    fn passed(&self, call: &Call<'_>, way: Way, model: Option<&str>) -> Result<Passage, Stop> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
-        let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes };
-        let permit = policy::pass(&granted, wanted, broker.clock.boot())?;
+        let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes, risky: terms.risky };
+        let wanted = Use {
+            method: call.method,
+            path: call.path.plain(),
+            model: way.model.as_deref().or(model),
+            risky: way.risk == Risk::Risky,
+            last: self.held.last,
+        };
+        let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
         let principal = broker.attestor.identify(&self.session.peer, &self.session.broker.policy().needs)?;
         let cut = broker.ledger.take_use(self.held.lease)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease };
@@ -78,23 +118,22 @@ impl Holding<'_> {
             broker: broker.clone(),
             asked: self.asked,
             lease: self.held.lease,
-            permit: Some(permit),
+            spent: Some((permit, way)),
             cut,
             verdict: Verdict::Lost,
         })
     }
 
-    fn is_ours(&self, provider: &str) -> Result<(), Stop> {
+    fn find_way(&self, call: &Call<'_>) -> Result<Way, Stop> {
         let broker = &self.session.broker.0;
-        let peer = &self.session.peer;
         match &self.held.owner {
-            Some(owner) => broker.attestor.holds(peer, owner)?,
+            Some(owner) => broker.attestor.holds(&self.session.peer, owner)?,
             None => self.is_the_rules()?,
         }
-        match broker.issuer.provider(&self.held.terms.key) {
-            Ok(known) if known == provider => Ok(()),
-            Ok(_) => Err(Stop::Provider),
-            Err(fault) => Err(Stop::Mint(fault.into())),
+        let way = broker.issuer.way(&self.held.terms.key, call.provider, call.method, call.path)?;
+        match way.ok_or(Stop::Provider)? {
+            way if way.risk == Risk::Refused => Err(Stop::HandsOutKeys),
+            way => Ok(way),
         }
     }
 
@@ -128,14 +167,14 @@ impl Passage {
     /// # Errors
     /// The key is locked or gone, the provider can't be reached, or the lease ended meanwhile.
     pub async fn call(&mut self, request: Request<Upload>) -> Result<Response<Download>, Refusal> {
-        let Some(permit) = self.permit.take() else {
+        let Some((permit, way)) = self.spent.take() else {
             return Err(Refusal::new(Code::Unavailable, self.asked.id));
         };
         let mut cut = self.cut.clone();
         let answer = tokio::select! {
             biased;
             () = cut.wait() => Err(self.ended()),
-            answer = self.broker.issuer.relay(permit, request) => answer.map_err(Stop::Mint),
+            answer = self.broker.issuer.relay(permit, &way, request) => answer.map_err(Stop::Mint),
         };
         match answer {
             Ok(response) => {

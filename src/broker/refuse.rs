@@ -10,6 +10,7 @@ use crate::{
     ledger::{Full, Spent},
     model::{Code, Refusal, Retry},
     policy::{Denial, OutOfScope},
+    recipe::PlaceFault,
     vault::LendError,
 };
 use std::sync::atomic::Ordering;
@@ -46,6 +47,10 @@ pub(super) enum Stop {
     NotTheHolder,
     #[error("a virtual key was used for another provider than its key's")]
     Provider,
+    #[error("a call that would hand out another credential is never passed on")]
+    HandsOutKeys,
+    #[error(transparent)]
+    Place(#[from] PlaceFault),
 }
 
 impl Stop {
@@ -78,6 +83,9 @@ impl Stop {
             Stop::Spent(Spent::Exhausted) => (Code::Exhausted, None, "the lease has no uses left"),
             Stop::Scope(OutOfScope::Method) => (Code::Denied, None, "the method is out of scope"),
             Stop::Scope(OutOfScope::Path) => (Code::Denied, None, "the path is out of scope"),
+            Stop::Scope(OutOfScope::Risky) => (Code::Denied, None, "the call is risky"),
+            Stop::HandsOutKeys => (Code::Denied, None, "the call would hand out another credential"),
+            Stop::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
             Stop::Scope(OutOfScope::Model) => (Code::Denied, None, "the model is out of scope"),
             Stop::Holder(HolderError::Gone(_)) => (Code::Denied, None, "the peer or the key's owner has ended"),
             Stop::Holder(HolderError::Stranger { .. }) | Stop::NotTheHolder => {
@@ -95,6 +103,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
         MintError::Key(LendError::Unknown(_)) => (Code::Denied, None, "there is no such key"),
         MintError::Key(LendError::Quarantined(_)) => (Code::Upstream, None, "the key is quarantined"),
         MintError::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
+        MintError::NotMinted(_) => (Code::Malformed, None, "the provider mints no tokens"),
         MintError::Provider { .. } => (Code::Unavailable, None, "the key's provider is not known"),
         MintError::Billing(_) => (Code::Upstream, None, "the provider wants to be paid"),
         MintError::Throttled(wait) => (Code::Busy, Some(*wait), "the provider throttles the key"),
@@ -139,6 +148,8 @@ impl Inner {
             refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));
         } else if let Stop::Denied(Denial::Unnarrowed { .. }) = stop {
             refusal = refusal.saying("an upstream token cannot be narrowed by scope or uses: ask for kind virtual");
+        } else if let Stop::Mint(fault @ MintError::NotMinted(_)) = stop {
+            refusal = refusal.saying(fault.to_string());
         } else if let Stop::Owner(_) = stop {
             refusal = refusal.saying(format!("{reason}; ask with another `owner`"));
         }

@@ -243,8 +243,9 @@ impl Bounds {
 }
 
 fn fit(terms: &Terms, permit: &Permit) -> bool {
-    let Terms { key, rule, kind, peer: _, uid: _, scopes } = terms;
-    key == permit.key() && rule == permit.rule() && *kind == permit.kind() && scopes == permit.scopes()
+    let Terms { key, rule, kind, peer: _, uid: _, scopes, risky } = terms;
+    let same = key == permit.key() && rule == permit.rule() && *kind == permit.kind();
+    same && scopes == permit.scopes() && *risky == permit.risky()
 }
 
 fn terms(permit: &Permit, principal: &Principal) -> Terms {
@@ -255,5 +256,6 @@ fn terms(permit: &Permit, principal: &Principal) -> Terms {
         peer: principal.selectors().iter().map(ToString::to_string).collect(),
         uid: principal.uid,
         scopes: permit.scopes().to_vec(),
+        risky: permit.risky(),
     }
 }

@@ -140,7 +140,9 @@ fn still_given(policy: &Policy, terms: &Terms, now: Boottime) -> bool {
         scope: None,
     };
     let permit = policy::judge(&policy.rules, &principal, &request, now);
-    permit.is_ok_and(|permit| permit.rule() == terms.rule && terms.scopes.starts_with(permit.scopes()))
+    permit.is_ok_and(|permit| {
+        permit.rule() == terms.rule && permit.risky() == terms.risky && terms.scopes.starts_with(permit.scopes())
+    })
 }
 
 impl Inner {

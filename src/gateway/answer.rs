@@ -7,7 +7,7 @@
 use super::{head::strip_answer, key::KeyFault};
 use crate::{
     broker::{Download, Passage},
-    model::{Code, Refusal, RequestId},
+    model::{Code, Refusal, RequestId, Shape},
     wire,
 };
 use http_body_util::Full;
@@ -73,12 +73,13 @@ pub(super) fn clean<B>(response: &mut Response<B>, provider: &str) {
     }
 }
 
-/// A refusal as `application/problem+json`.
-pub(super) fn refusal(refusal: &Refusal) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::Whole(Full::new(wire::problem(refusal).into())));
+/// A refusal, as the clients of the route that was asked for read it.
+pub(super) fn refusal(shape: Shape, refusal: &Refusal) -> Response<Outgoing> {
+    let (kind, body) = wire::refusal(shape, refusal);
+    let mut response = Response::new(Outgoing::Whole(Full::new(body.into())));
     *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if refusal.status == 401 {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sixty\""));

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     broker::{Broker, Session},
     ledger::Cut,
-    model::{Code, Refusal},
+    model::{Code, Refusal, Shape},
 };
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -68,7 +68,7 @@ async fn reply(
 ) -> Response<Outgoing> {
     match admitted {
         Ok(session) => forward(session, request, |cut| drop(running.send_replace(Some(cut)))).await,
-        Err(busy) => refusal(busy),
+        Err(busy) => refusal(Shape::None, busy),
     }
 }
 

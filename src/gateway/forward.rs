@@ -7,10 +7,9 @@ use super::{
     upgrade,
 };
 use crate::{
-    broker::{Session, Upload},
+    broker::{Session, Upload, Way},
     ledger::Cut,
     model::{Code, Refusal},
-    policy::Use,
 };
 use http_body_util::{BodyExt, Empty};
 use hyper::{
@@ -26,9 +25,10 @@ pub(super) async fn forward(
     request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Response<Outgoing> {
+    let shape = session.broker().shape(request.uri().path());
     match passed(session, request, running).await {
         Ok(response) => response,
-        Err(refusal) => answer::refusal(&refusal),
+        Err(refusal) => answer::refusal(shape, &refusal),
     }
 }
 
@@ -40,15 +40,17 @@ async fn passed(
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
-    let holding = session.holding(&head.key.digest(), &head.provider)?;
-    let wanted = Use { method: head.method.as_str(), path: &head.path, model: None };
-    let mut passage = holding.pass(&wanted)?;
+    let holding = session.holding(&head.key.digest(), &head.call())?;
+    let way = holding.way().cloned().ok_or_else(|| malformed(session, "nothing is there"))?;
+    if head.websocket && !way.websocket {
+        return Err(malformed(session, "no websocket is there"));
+    }
+    let mut passage = holding.pass(&head.call(), None)?;
     running(passage.cut());
-    let websocket = head.websocket;
-    let response = passage.call(outgoing(&head, body)?).await?;
+    let response = passage.call(outgoing(&head, &way, body)).await?;
     let mut response = response.map(|body| Stream { body, _passage: passage });
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return match websocket {
+        return match head.websocket {
             true => Ok(upgrade::join(response, upgrade)),
             false => Err(Refusal::new(Code::Upstream, session.broker().request_id())),
         };
@@ -58,7 +60,7 @@ async fn passed(
 }
 
 /// The request as the provider is to see it, but for its host and the key.
-fn outgoing(head: &Head, body: Incoming) -> Result<Request<Upload>, Refusal> {
+fn outgoing(head: &Head, way: &Way, body: Incoming) -> Request<Upload> {
     let body = if head.websocket {
         Empty::new().map_err(|never| match never {}).boxed_unsync()
     } else {
@@ -67,20 +69,25 @@ fn outgoing(head: &Head, body: Incoming) -> Result<Request<Upload>, Refusal> {
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = head.headers.clone();
-    // What was a URI still is one without its first part.
-    *request.uri_mut() = head.target().parse().unwrap_or_default();
-    request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let query = if head.query.is_empty() { String::new() } else { format!("?{}", head.query) };
+    // Every part of it has been part of a URI.
+    *request.uri_mut() = format!("{}{query}", way.path).parse().unwrap_or_default();
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if head.websocket {
-        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
-    Ok(request)
+    request
+}
+
+fn malformed(session: &Session, why: &'static str) -> Refusal {
+    Refusal::new(Code::Malformed, session.broker().request_id()).saying(why)
 }
 
 fn badly(session: &Session, bad: Bad) -> Refusal {
-    let id = session.broker().request_id();
     match bad {
-        Bad::Key(fault) => answer::key_fault(fault, id),
-        Bad::Form(why) => Refusal::new(Code::Malformed, id).saying(why),
+        Bad::Key(fault) => answer::key_fault(fault, session.broker().request_id()),
+        Bad::Form(why) => malformed(session, why),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     clock::{Boottime, Clock},
     model::{KeyName, Kind, Ttl},
     policy::Permit,
-    recipe::{Limits, Loopback, PlaceFault, Recipe},
+    recipe::{Limits, Loopback, NotMinted, PlaceFault, Recipe},
     secret::Secret,
     upstream::Upstream,
     vault::{LendError, Listed, Vault},
@@ -74,6 +74,9 @@ pub enum MintError {
     /// The operator's: the key's place is none that the provider has (any more).
     #[error(transparent)]
     Place(#[from] PlaceFault),
+    /// The caller's: the provider's keys are good for virtual ones alone.
+    #[error(transparent)]
+    NotMinted(#[from] NotMinted),
     /// The operator's: nobody knows the provider.
     #[error("there is no provider `{name}`; there is {known}")]
     Provider {
@@ -116,7 +119,10 @@ pub enum MintError {
 impl MintError {
     /// Whether the same request fails again until a person has mended something.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Billing(_) | Self::Forbidden(_) | Self::Key(LendError::Quarantined(_)))
+        matches!(
+            self,
+            Self::Billing(_) | Self::Forbidden(_) | Self::NotMinted(_) | Self::Key(LendError::Quarantined(_))
+        )
     }
 }
 

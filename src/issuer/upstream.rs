@@ -10,7 +10,7 @@ use crate::{
     audit::{Action, KeyChange},
     model::{Fingerprint, KeyMeta, KeyName},
     policy::Permit,
-    recipe::{Class, Endpoint, Recipe, Rejected},
+    recipe::{Class, Endpoint, Mint, Rejected},
     secret::Secret,
     sys::scrub,
     upstream::{Answer, CallError},
@@ -73,15 +73,16 @@ impl Issuer {
 
     async fn attempt(&self, permit: &Arc<Permit>, key: &KeyMeta) -> Result<Landed, MintError> {
         let recipe = self.recipe(&key.provider)?;
-        let endpoint = recipe.endpoint(&key.place, self.0.options.loopback)?;
+        let mint = recipe.minting()?;
+        let endpoint = recipe.endpoint(key.into(), self.0.options.loopback)?;
         let began = (self.0.parts.clock.boot(), self.0.parts.clock.wall());
-        let answer = self.call(permit, recipe, &endpoint).await?;
-        let minted = recipe
+        let answer = self.call(permit, mint, &endpoint).await?;
+        let minted = mint
             .read(answer.status, &answer.body)
             .map_err(|rejected| self.rejected(permit, &key.fingerprint, &rejected))?;
         drop(answer);
         self.0.holds.served(permit.key());
-        let ttl = recipe.clamp(permit.ttl()).min(permit.ttl());
+        let ttl = mint.clamp(permit.ttl()).min(permit.ttl());
         let (deadline, expires_at) = bound(ttl, minted.expires_at, began, self.0.options.clock_tolerance)?;
         let _ = self.0.parts.vault.note_use(permit.key(), began.1);
         Ok(Landed {
@@ -89,14 +90,14 @@ impl Issuer {
             deadline,
             expires_at,
             provider: key.provider.clone(),
-            base_urls: recipe.base_urls(&endpoint.to_string()),
+            base_urls: mint.base_urls(&endpoint.to_string()),
             at: began.0,
         })
     }
 
     /// Calls, and once more if the provider is known not to have answered.
-    async fn call(&self, permit: &Arc<Permit>, recipe: &Recipe, endpoint: &Endpoint) -> Result<Answer, MintError> {
-        let call = recipe.mint(endpoint, permit.ttl());
+    async fn call(&self, permit: &Arc<Permit>, mint: &Mint, endpoint: &Endpoint) -> Result<Answer, MintError> {
+        let call = mint.call(endpoint, permit.ttl());
         let mut again = true;
         loop {
             let length = self.0.parts.vault.lend_length(permit)?;

@@ -20,6 +20,8 @@ pub struct Held {
     pub owner: Option<Process>,
     /// When it is over.
     pub deadline: Boottime,
+    /// Whether it has one use left.
+    pub last: bool,
 }
 
 /// Why a virtual key is good for nothing.
@@ -62,6 +64,7 @@ impl Book {
             terms: self.shelf.at(slot.terms).ok_or(Spent::Unknown)?.clone(),
             owner: self.process(slot.owner).cloned(),
             deadline: Boottime::from_nanos(slot.deadline),
+            last: slot.uses == 1,
         })
     }
 

@@ -1,6 +1,9 @@
 //! What many leases have in common, kept once: at a million leases each byte of one counts.
 
-use crate::model::{KeyName, Kind, Scope};
+use crate::{
+    model::{KeyName, Kind, Scope},
+    policy::Risky,
+};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -21,6 +24,8 @@ pub struct Terms {
     pub uid: u32,
     /// What a virtual key is good for: every one must allow it.
     pub scopes: Vec<Scope>,
+    /// What it takes to make a risky call.
+    pub risky: Risky,
 }
 
 /// Terms by number, counted.

@@ -13,7 +13,15 @@ fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
     let key: KeyName = "dashscope/main".parse().unwrap();
     let peer = vec![format!("uid:{uid}")];
     New {
-        terms: Arc::new(Terms { key, rule: "mine".into(), kind, peer, uid, scopes: Vec::new() }),
+        terms: Arc::new(Terms {
+            key,
+            rule: "mine".into(),
+            kind,
+            peer,
+            uid,
+            scopes: Vec::new(),
+            risky: Default::default(),
+        }),
         digest: (kind == Kind::Virtual).then_some([digest; 32]),
         deadline: clock.boot().plus(Duration::from_secs(seconds)),
         expires_at: clock.wall() + seconds,

@@ -4,19 +4,23 @@
 pub mod key;
 pub mod lease;
 mod object;
+pub mod path;
 pub mod pattern;
 pub mod principal;
 pub mod refusal;
 pub mod request;
+pub mod shape;
 pub mod span;
 
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};
 pub use object::Object;
+pub use path::CallPath;
 pub use pattern::Pattern;
 pub use principal::{Fact, Principal, Selector};
 pub use refusal::{Code, Refusal, RequestId, Retry};
 pub use request::{Kind, Owner, Request, Scope};
+pub use shape::{CallFields, Shape, UsageFields};
 pub use span::{Rate, Ttl};
 
 /// A word that could not be read as what it should be: a lower-case sentence that never quotes a secret's source.

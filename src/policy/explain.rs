@@ -73,6 +73,7 @@ mod tests {
             scope: Scope::default(),
             share: None,
             detach: Detach::Refused,
+            risky: Default::default(),
         };
         let rules = Rules(vec![
             rule("unit", vec![Condition::Uid(1), Condition::Unit("ci.service".parse().unwrap())]),

@@ -85,6 +85,7 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         uses: least(request.uses.map(NonZeroU32::get), rule.uses),
         owner: request.owner,
         scopes: std::iter::once(rule.scope.clone()).chain(request.scope.clone()).collect(),
+        risky: rule.risky,
         share: rule.share,
         rate: rule.rate,
         holder: holder(rule, principal),
@@ -129,6 +130,7 @@ mod tests {
             scope: Scope::default(),
             share: None,
             detach: Detach::Refused,
+            risky: Default::default(),
         }
     }
 

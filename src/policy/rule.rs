@@ -26,6 +26,7 @@ impl Rules {
             scope: Scope::default(),
             share: None,
             detach: Detach::Allowed,
+            risky: Risky::default(),
         }])
     }
 }
@@ -53,6 +54,8 @@ pub struct Rule {
     pub share: Option<Duration>,
     /// Whether a lease may outlive every process.
     pub detach: Detach,
+    /// Whether a virtual key is good for calls that delete, upload, train or start work that goes on alone.
+    pub risky: Risky,
 }
 
 impl Rule {
@@ -83,6 +86,18 @@ pub enum Detach {
     #[default]
     Refused,
     /// A lease may have no process.
+    Allowed,
+}
+
+/// What it takes to make a risky call with a virtual key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Risky {
+    /// It is never passed on.
+    #[default]
+    Refused,
+    /// The key must have one use left, and is spent by it.
+    SingleUse,
+    /// Nothing more than any other call.
     Allowed,
 }
 

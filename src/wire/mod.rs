@@ -9,4 +9,4 @@ pub mod swap;
 
 pub use answer::{Encoded, lease, studio_token};
 pub use message::{KeyPut, KeyRotate, Unlock, Why, parse};
-pub use problem::{problem, studio_error};
+pub use problem::{problem, refusal, studio_error};

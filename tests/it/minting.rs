@@ -221,3 +221,16 @@ fn a_token_that_was_minted_works_and_ends() {
     assert!(token.starts_with("st-"));
     assert!(soon(4 * SECOND, || world.studio.live_tokens() == 0 && world.status()["leases"]["live"] == 0));
 }
+
+#[test]
+fn a_provider_that_mints_nothing_gives_virtual_keys_alone() {
+    let world = World::new(MINE);
+    let add = ["key", "add", "openai/main", "--provider", "openai"];
+    assert!(world.sixty_with(&add, &random_key()).status.success());
+    let refused = world.mint(r#"{"key":"openai/main"}"#);
+    assert_eq!(refused.refused(), (400, "malformed".into()));
+    assert!(refused.text().contains("ask for kind virtual"), "{}", refused.text());
+    assert_eq!(world.mint(r#"{"key":"openai/main","kind":"virtual"}"#).status, 201);
+    let tested = world.sixty(&["key", "test", "openai/main"]);
+    assert!(!tested.status.success() && String::from_utf8_lossy(&tested.stderr).contains("openai mints no tokens"));
+}

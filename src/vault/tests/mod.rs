@@ -71,6 +71,7 @@ fn permit(key: &str) -> Permit {
         scope: Scope::default(),
         share: None,
         detach: Detach::Refused,
+        risky: Default::default(),
     };
     let principal = Principal {
         uid: 1,
