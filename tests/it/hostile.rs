@@ -62,13 +62,35 @@ fn the_129th_connection_of_a_user_is_told_busy_and_others_are_served() {
 }
 
 #[test]
-fn over_all_connections_the_next_one_waits_and_is_then_served() {
+fn over_all_connections_who_says_nothing_for_longest_makes_room_for_the_next() {
     let world = limited("connections = 8\nconnections_per_uid = 8");
     // One slot is always held by the next to be accepted.
     let mut all: Vec<_> = (0..8).map(|_| open(&world)).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(over(&mut all[0], &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200, "no one waits");
+    std::thread::sleep(Duration::from_millis(150));
+    let mut late = connect(&world.broker());
+    assert_eq!(over(&mut late, &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200);
+    let (time, _) = left_open(&mut all[1]);
+    assert!(time < Duration::from_secs(1), "the second had said nothing for longest: {time:?}");
+    for stream in all.iter_mut().skip(2).chain([&mut late]) {
+        assert_eq!(over(stream, &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200);
+    }
+}
+
+#[test]
+fn over_all_connections_the_next_one_waits_for_those_who_are_owed_an_answer() {
+    let world = limited("connections = 8\nconnections_per_uid = 8\nbody_time = \"30s\"");
+    let begun = |_| {
+        let mut stream = connect(&world.broker());
+        stream.write_all(b"POST /v1/leases HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{").unwrap();
+        stream
+    };
+    let mut all: Vec<_> = (0..8).map(begun).collect();
+    std::thread::sleep(Duration::from_millis(100));
     let mut late = connect(&world.broker());
     late.write_all(request("GET", "/healthz", None, "close").as_bytes()).unwrap();
-    late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(late.read(&mut [0]).is_err(), "there is no room");
     assert_eq!(world.status()["vault"]["state"], "open", "the owner has a door of their own");
     drop(all.pop());
