@@ -53,10 +53,10 @@ type Done<T> = Result<T, OperatorError>;
 
 #[allow(clippy::redundant_closure)] // a variant as a function has one lifetime, and these need any
 impl<'a> Operator<'a> {
-    pub(super) fn new(broker: &'a Broker, peer: &'a Peer) -> Result<Self, Refusal> {
+    pub(super) async fn new(broker: &'a Broker, peer: &'a Peer) -> Result<Self, Refusal> {
         let asked = broker.asked();
         let stop = |fault| broker.0.refuse(asked, &Stop::Attest(fault));
-        let principal = broker.0.attestor.identify(peer, &Default::default()).map_err(stop)?;
+        let principal = broker.0.attestor.identify(peer, &Default::default()).await.map_err(stop)?;
         if principal.uid != broker.0.options.owner && principal.uid != 0 {
             warn!(uid = principal.uid, "somebody else's process asked on the control socket");
             return Err(
@@ -172,12 +172,12 @@ impl<'a> Operator<'a> {
     }
 
     /// Which rule decides for a key, for this peer or for an imagined one.
-    pub fn why(&self, key: &KeyName, peer: Option<&[Selector]>) -> Done<(Vec<Selector>, Explanation)> {
+    pub async fn why(&self, key: &KeyName, peer: Option<&[Selector]>) -> Done<(Vec<Selector>, Explanation)> {
         let policy = self.broker.policy();
         let Some(given) = peer else {
             // Every fact: one that nobody read would be told as one that fails.
-            let principal =
-                Principal { socket: "broker", ..self.inner().attestor.identify_fully(self.peer, &policy.needs)? };
+            let principal = self.inner().attestor.identify_fully(self.peer, &policy.needs).await?;
+            let principal = Principal { socket: "broker", ..principal };
             return Ok((principal.selectors(), policy::explain(&policy.rules, &principal, key)));
         };
         let mut told = policy::explain(&policy.rules, &imagined(given)?, key);

@@ -60,7 +60,7 @@ impl Session {
     async fn granted(&self, asked: Asked, request: Request) -> Result<Grant, Stop> {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
-        let principal = broker.attestor.identify(&self.peer, &policy.needs)?;
+        let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
         let permit = self.judge(&policy, &principal, &request, asked)?;
         if let Some(rate) = permit.rate()
             && let Err(wait) = broker.ledger.take(permit.holder(), rate)
@@ -75,7 +75,7 @@ impl Session {
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
         let minted = receipt::attended(broker, asked, broker.issuer.mint(permit)).await?;
-        self.look_again(&policy, &request, &bounds)?;
+        self.look_again(&policy, &request, &bounds).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
         let left = deadline.since(broker.clock.boot()).as_secs();
@@ -145,11 +145,11 @@ impl Session {
     }
 
     /// The caller is still the process that was identified, and the rules of now still give as much.
-    fn look_again(&self, judged_by: &Arc<Policy>, request: &Request, given: &Bounds) -> Result<(), Stop> {
+    async fn look_again(&self, judged_by: &Arc<Policy>, request: &Request, given: &Bounds) -> Result<(), Stop> {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
         if !Arc::ptr_eq(&policy, judged_by) {
-            let principal = broker.attestor.identify(&self.peer, &policy.needs)?;
+            let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
             let permit = policy::judge(&policy.rules, &principal, request, broker.clock.boot())?;
             if !given.are_within(&permit) {
                 return Err(Stop::Rules);
@@ -178,12 +178,13 @@ impl Session {
     }
 
     /// What the broker makes of this peer.
-    pub fn whoami(&self) -> Result<Whoami, Refusal> {
+    pub async fn whoami(&self) -> Result<Whoami, Refusal> {
         let asked = self.broker.asked();
         let broker = &self.broker.0;
         let principal = broker
             .attestor
             .identify_fully(&self.peer, &self.broker.policy().needs)
+            .await
             .map_err(|fault| broker.refuse(asked, &Stop::Attest(fault)))?;
         let policy = self.broker.policy();
         let mine = policy.rules.0.iter().filter(|rule| rule.first_failure(&principal).is_none());
@@ -195,10 +196,10 @@ impl Session {
     }
 
     /// The only key of a provider that this caller may ask for: for protocols that name no key.
-    pub fn only_key(&self, provider: &str) -> Result<KeyName, Refusal> {
+    pub async fn only_key(&self, provider: &str) -> Result<KeyName, Refusal> {
         let asked = self.broker.asked();
         let policy = self.broker.policy();
-        let principal = self.broker.0.attestor.identify(&self.peer, &policy.needs);
+        let principal = self.broker.0.attestor.identify(&self.peer, &policy.needs).await;
         let principal = principal.map_err(|fault| self.broker.0.refuse(asked, &Stop::Attest(fault)))?;
         let mut keys = self.keys(&policy, &principal, Some(provider));
         match (keys.pop(), keys.is_empty()) {
@@ -211,8 +212,8 @@ impl Session {
     }
 
     /// The control socket's side of this session, if the peer may have it.
-    pub fn operator(&self) -> Result<super::Operator<'_>, Refusal> {
-        super::Operator::new(&self.broker, &self.peer)
+    pub async fn operator(&self) -> Result<super::Operator<'_>, Refusal> {
+        super::Operator::new(&self.broker, &self.peer).await
     }
 
     /// The broker that admitted it.

@@ -48,7 +48,7 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
             Err(refusal) => Reply::refusal(&refusal),
         },
         (&Method::DELETE, "/v1/leases/{id}") => revoke(session, &way),
-        (&Method::GET, "/v1/whoami") => match session.whoami() {
+        (&Method::GET, "/v1/whoami") => match session.whoami().await {
             Ok(whoami) => Reply::json(200, &whoami),
             Err(refusal) => Reply::refusal(&refusal),
         },
