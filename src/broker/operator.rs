@@ -240,6 +240,12 @@ impl<'a> Operator<'a> {
 impl Inner {
     /// Takes back leases and puts it on record. A record that cannot be written does not keep a lease alive.
     pub(super) fn revoke(&self, by: Option<&Principal>, which: &Which) -> Revoked {
+        // Nobody is given again what was to end here.
+        match which {
+            Which::Id(_) | Which::OwnId(..) => {}
+            Which::Key(key) => self.issuer.forget_shared(Some(key)),
+            Which::Peer(_) | Which::All => self.issuer.forget_shared(None),
+        }
         let revoked = self.ledger.revoke(which);
         // Nothing was done: a caller who guesses at ids must not fill the audit.
         if revoked.leases == 0 && matches!(which, Which::OwnId(..)) {

@@ -188,7 +188,8 @@ impl Ask<'_> {
             _ => return Err(fault().into()),
         };
         let revoked = self.operator.revoke(&which)?;
-        Ok(Reply::json(200, &json!({ "revoked": revoked.leases, "residual": residual(revoked) })))
+        let Revoked { leases, unread, .. } = revoked;
+        Ok(Reply::json(200, &json!({ "revoked": leases, "unread": unread, "residual": residual(revoked) })))
     }
 
     async fn unlock(self) -> Result<Reply, No> {

@@ -172,6 +172,14 @@ impl Issuer {
         self.0.parts.upstream.cool();
     }
 
+    /// Drops the tokens that are kept to be shared: of a key, or all. Calls that are under way are not kept either.
+    pub fn forget_shared(&self, key: Option<&KeyName>) {
+        match key {
+            Some(key) => self.0.flights.forget_key(key),
+            None => self.0.flights.forget(),
+        }
+    }
+
     /// Lets a key that rests be tried at once: its owner wants to know.
     pub fn rouse(&self, key: &KeyName) {
         self.0.holds.rouse(key);

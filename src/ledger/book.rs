@@ -73,6 +73,8 @@ pub struct Revoked {
     pub upstream: usize,
     /// How long the last of them lives on, in seconds.
     pub upstream_seconds: u64,
+    /// Leases left as they were because nobody knows this fact of their peer: no rule named it, or it was not readable.
+    pub unread: usize,
 }
 
 /// Ended leases that `leases --all` still shows.
@@ -245,7 +247,7 @@ impl Book {
             }
             Which::All => self.numbers(|_| true),
         };
-        let mut revoked = Revoked { leases: chosen.len(), ..Default::default() };
+        let mut revoked = Revoked { leases: chosen.len(), unread: self.unread(which), ..Default::default() };
         for number in chosen {
             let upstream = self.terms(number).is_some_and(|terms| terms.kind == Kind::Upstream);
             let slot = self.remove(number, "revoked");
@@ -295,6 +297,13 @@ impl Book {
         let slot = self.slots.at(self.index.at(digest)?)?;
         let same = bool::from(slot.digest.ct_eq(digest));
         self.shelf.at(slot.terms).filter(|_| same && slot.deadline > now.nanos()).cloned()
+    }
+
+    /// Leases of whose peer the fact that is asked for is not known.
+    fn unread(&self, which: &Which) -> usize {
+        let Which::Peer(Selector { fact, .. }) = which else { return 0 };
+        let tells = |text: &String| text.strip_prefix(fact.name()).is_some_and(|rest| rest.starts_with(':'));
+        self.numbers(|terms| !terms.peer.iter().any(tells)).len()
     }
 
     fn numbers(&self, wanted: impl Fn(&Terms) -> bool) -> Vec<u32> {

@@ -85,9 +85,11 @@ fn revoking_tells_what_lives_on_upstream() {
     assert_eq!(ledger.revoke(&Which::OwnId(id, 2)), Revoked::default(), "another user's lease is not theirs to end");
     assert_eq!(
         ledger.revoke(&Which::Peer("uid:2".parse().unwrap())),
-        Revoked { leases: 1, upstream: 1, upstream_seconds: 11 }
+        Revoked { leases: 1, upstream: 1, upstream_seconds: 11, unread: 0 }
     );
-    assert_eq!(ledger.revoke(&Which::All), Revoked { leases: 2, upstream: 1, upstream_seconds: 41 });
+    let unknown = ledger.revoke(&Which::Peer("unit:ci.service".parse().unwrap()));
+    assert_eq!(unknown, Revoked { unread: 2, ..Revoked::default() }, "nobody looked at the unit of these");
+    assert_eq!(ledger.revoke(&Which::All), Revoked { leases: 2, upstream: 1, upstream_seconds: 41, unread: 0 });
     assert!(ledger.find(&[9; 32]).is_none());
     assert_eq!(ledger.revoke(&Which::Id(id)), Revoked::default(), "an id never comes to mean another lease");
 }

@@ -143,6 +143,27 @@ fn a_shared_token_is_given_again_only_for_so_long_and_with_enough_life() {
 }
 
 #[test]
+fn a_token_that_was_revoked_is_not_given_again() {
+    let world = World::new(&format!("{MINE}share = \"15s\"\n"));
+    world.add_key("dashscope/main");
+    world.add_key("dashscope/other");
+    let other = r#"{"key":"dashscope/other","kind":"upstream"}"#;
+    let untouched = world.mint(other).token();
+    let mut given = world.mint(UPSTREAM).token();
+    assert_eq!(world.mint(UPSTREAM).token(), given);
+    let uid = nix::unistd::geteuid();
+    for which in ["key=dashscope/main".to_owned(), format!("peer=uid:{uid}"), "all=true".to_owned()] {
+        let revoked = world.control_http("DELETE", &format!("/v1/leases?{which}"), None).json();
+        assert!(revoked["revoked"].as_u64() > Some(0), "{revoked}");
+        let next = world.mint(UPSTREAM).token();
+        assert_ne!(std::mem::replace(&mut given, next.clone()), next, "{which}");
+        if which.starts_with("key") {
+            assert_eq!(world.mint(other).token(), untouched, "another key's token is");
+        }
+    }
+}
+
+#[test]
 fn no_client_fails_while_keys_are_rotated_under_them() {
     let world = World::new(MINE);
     let mut key = world.add_key("dashscope/main");
