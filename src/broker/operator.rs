@@ -12,7 +12,7 @@ use crate::{
     },
     policy::{self, Explanation, Rules},
     secret::Secret,
-    vault::{Listed, Rollback},
+    vault::{LendError, Listed, Rollback, Vault},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -130,19 +130,13 @@ impl<'a> Operator<'a> {
         let before = self.key(name)?;
         self.may_change()?;
         self.noted(name, |change| Action::KeyTested(change))?;
-        inner.vault.lift(name)?;
-        inner.issuer.rouse(name);
+        let mut trial = Trial::of(&inner.vault, before)?;
+        inner.issuer.rouse(&trial.key.meta);
         let began = inner.clock.boot();
-        let tried = inner.issuer.mint(self.permit(name)?).await;
-        if let Some(quarantine) = before.quarantine {
-            if tried.is_err() {
-                // An answer that never came proves nothing: what was known of the key is still so.
-                inner.vault.quarantine(name, &before.meta.fingerprint, &quarantine.reason)?;
-            } else {
-                self.noted(name, |change| Action::KeyRestored(change))?;
-            }
+        let minted = inner.issuer.mint(self.permit(name)?).await?;
+        if trial.passed() {
+            self.noted(name, |change| Action::KeyRestored(change))?;
         }
-        let minted = tried?;
         let now = inner.clock.boot();
         Ok(KeyTested {
             ok: true,
@@ -234,6 +228,34 @@ impl<'a> Operator<'a> {
 
     fn inner(&self) -> &Inner {
         &self.broker.0
+    }
+}
+
+/// A quarantine that is lifted for one mint. An answer that never came, or that nobody waited for, proves nothing: what
+/// was known of the key is then still so.
+struct Trial<'a> {
+    vault: &'a Vault,
+    key: Listed,
+}
+
+impl<'a> Trial<'a> {
+    fn of(vault: &'a Vault, key: Listed) -> Result<Self, LendError> {
+        vault.lift(&key.meta.name)?;
+        Ok(Self { vault, key })
+    }
+
+    /// The provider takes the key. Whether it was in quarantine before.
+    fn passed(&mut self) -> bool {
+        self.key.quarantine.take().is_some()
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if let Some(quarantine) = &self.key.quarantine {
+            // Locked or removed meanwhile: then there is nothing to lend.
+            let _ = self.vault.quarantine(&self.key.meta.name, &self.key.meta.fingerprint, &quarantine.reason);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub use virtual_key::{Shape, shape};
 use crate::{
     audit::Audit,
     clock::{Boottime, Clock},
-    model::{KeyName, Kind, Ttl},
+    model::{KeyMeta, KeyName, Kind, Ttl},
     policy::Permit,
     recipe::{Limits, Loopback, PlaceFault, Recipe},
     secret::Secret,
@@ -20,7 +20,7 @@ use crate::{
     vault::{LendError, Listed, Vault},
 };
 use flight::Flights;
-use hold::Holds;
+use hold::{Holds, Payer};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What the issuer needs to know.
@@ -180,9 +180,9 @@ impl Issuer {
         }
     }
 
-    /// Lets a key that rests be tried at once: its owner wants to know.
-    pub fn rouse(&self, key: &KeyName) {
-        self.0.holds.rouse(key);
+    /// Lets a key whose account rests be tried at once: its owner wants to know.
+    pub fn rouse(&self, key: &KeyMeta) {
+        self.0.holds.rouse(&Payer::of(key));
     }
 
     /// What is known of a key that may be used now.

@@ -92,6 +92,25 @@ fn a_test_that_fails_lifts_no_quarantine_and_a_rotation_does() {
 }
 
 #[test]
+fn a_quarantine_outlasts_a_test_that_nobody_waits_for_and_a_lock() {
+    let world = World::with_key(MINE);
+    world.studio.next(Fault::BadKey);
+    assert_eq!(world.mint(UPSTREAM).status, 502);
+    let asked = world.studio.requests();
+    world.studio.next(Fault::Hang);
+    let mut test = world.command(&["key", "test", "dashscope/main"]).spawn().unwrap();
+    assert!(soon(5 * SECOND, || world.studio.requests() > asked), "the test is under way");
+    test.kill().unwrap();
+    test.wait().unwrap();
+    assert!(soon(5 * SECOND, || world.quarantined() == ["dashscope/main"]), "it has proved nothing");
+    assert_eq!(world.control_http("POST", "/v1/lock", None).status, 200);
+    assert!(world.quarantined().is_empty(), "names are locked away");
+    assert_eq!(world.control_http("POST", "/v1/unlock", None).status, 200);
+    assert_eq!(world.quarantined(), ["dashscope/main"]);
+    assert_eq!(world.mint(UPSTREAM).refused(), upstream_failed());
+}
+
+#[test]
 fn an_answer_that_gives_no_token_is_asked_for_once_and_gives_no_lease() {
     let world = World::with_key(MINE);
     let faults = [
