@@ -46,7 +46,7 @@ impl Stop {
             Stop::Attest(AttestError::Gone(_)) => (Code::Denied, None, "the peer has ended"),
             Stop::Attest(AttestError::Changed(_)) => (Code::Denied, None, "the peer changed its program"),
             Stop::Denied(Denial::TooShort { .. }) => {
-                (Code::Malformed, None, "min_remaining is more than the rule gives")
+                (Code::Malformed, None, "min_remaining is no less than the rule gives")
             }
             Stop::Denied(Denial::Unnarrowed { .. }) => (Code::Malformed, None, "an upstream token cannot be narrowed"),
             Stop::Denied(Denial::NoRule | Denial::Kind { .. } | Denial::Detached { .. }) => {
@@ -113,7 +113,7 @@ impl Inner {
         }
         // Only what is the caller's own affair is told in words.
         if let Stop::Denied(Denial::TooShort { ttl, .. }) = stop {
-            refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));
+            refusal = refusal.saying(format!("min_remaining is no less than the {ttl} that you may have"));
         } else if let Stop::Denied(Denial::Unnarrowed { .. }) = stop {
             refusal = refusal.saying("an upstream token cannot be narrowed by scope or uses: ask for kind virtual");
         } else if let Stop::Owner(_) = stop {

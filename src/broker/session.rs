@@ -1,7 +1,7 @@
 //! One connected peer, and the life of its requests. Each step takes the last one's value and gives a narrower one.
 
 use super::{
-    Asked, Broker, Policy,
+    Asked, Broker, Inner, Policy,
     caps::Seat,
     receipt::{self, Receipt},
     refuse::Stop,
@@ -9,7 +9,8 @@ use super::{
 use crate::{
     attest::Peer,
     audit::{Decision, Judged},
-    issuer::Minted,
+    clock::Boottime,
+    issuer::{MintError, Minted},
     ledger::{Ended, New, Revoked, Terms, Which},
     model::{KeyName, Kind, Lease, LeaseId, LeaseSummary, Owner, Principal, Refusal, Request, Selector, Ttl},
     policy::{self, Permit},
@@ -71,14 +72,14 @@ impl Session {
         let room = broker.ledger.room(principal.uid)?;
         let owner = self.owner(&permit)?;
         let terms = self.terms(&permit, &principal);
-        let (key, kind, uses) = (permit.key().clone(), permit.kind(), permit.uses());
+        let (key, kind, uses, needed) = (permit.key().clone(), permit.kind(), permit.uses(), permit.min_remaining());
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
         let minted = receipt::attended(broker, asked, broker.issuer.mint(permit)).await?;
         self.look_again(&policy, &request, &bounds).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
-        let left = deadline.since(broker.clock.boot()).as_secs();
+        let expires_in = broker.left(deadline, expires_at, needed)?;
         let id = room.enter(New { terms, digest, deadline, expires_at, uses }, owner)?;
         let lease = Lease {
             id,
@@ -87,7 +88,7 @@ impl Session {
             kind,
             token,
             expires_at,
-            expires_in: u32::try_from(left).unwrap_or(u32::MAX),
+            expires_in,
             revocable: kind == Kind::Virtual,
             base_urls,
         };
@@ -226,6 +227,18 @@ impl Session {
         let of = all.filter(|meta| provider.is_none_or(|provider| meta.provider == provider));
         let may = |name: &KeyName| policy::explain(&policy.rules, principal, name).decides.is_some();
         of.map(|meta| meta.name).filter(may).collect()
+    }
+}
+
+impl Inner {
+    /// Whole seconds that a token has left by our clock; by its provider's end too it must have what the caller needs.
+    fn left(&self, deadline: Boottime, expires_at: u64, needed: u32) -> Result<u32, MintError> {
+        let ours = deadline.since(self.clock.boot()).as_secs();
+        let left = ours.min(expires_at.saturating_sub(self.clock.wall()));
+        if left < u64::from(needed) {
+            return Err(MintError::TooShort { left, needed });
+        }
+        Ok(u32::try_from(ours).unwrap_or(u32::MAX))
     }
 }
 

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 impl Issuer {
     pub(super) async fn mint_upstream(&self, permit: Permit) -> Result<Minted, MintError> {
         let place = Place::of(&permit);
-        let (key, needed) = (permit.key().clone(), permit.min_remaining());
+        let key = permit.key().clone();
         let landed = match self.0.flights.board(&place, &permit, self.0.parts.clock.boot()) {
             Boarding::Kept(landed) => landed,
             Boarding::Wait(seat) => wait(seat).await?,
@@ -44,10 +44,6 @@ impl Issuer {
         };
         // Locked, removed or put in quarantine while the provider thought about it: then nobody gets what it gave.
         self.lent(&key)?;
-        let left = landed.deadline.since(self.0.parts.clock.boot()).as_secs();
-        if left + 1 < u64::from(needed).max(1) {
-            return Err(MintError::TooShort { left, needed });
-        }
         Ok(Minted {
             token: landed.token.expose(Secret::copied),
             digest: None,

@@ -2,6 +2,7 @@
 //! It follows no redirect, keeps no used connection, reads no more than its bound, and never sees the key: the layer
 //! below hyper puts it in.
 
+mod heard;
 mod tls;
 mod warm;
 
@@ -12,6 +13,7 @@ use crate::{
     sys::scrub,
     wire::swap::{Expect, Lend, Swap},
 };
+use heard::Heard;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, Response, body::Incoming};
 use std::{path::PathBuf, time::Duration};
@@ -124,11 +126,13 @@ impl Upstream {
         let host = || call.endpoint.to_string();
         let swap = Swap::new(key_length, key, Expect::InNextWrite).map_err(|_| CallError::Request)?;
         let request = request(call, swap.placeholder())?;
-        let (mut sender, driver) = connection.handshake(swap).await.map_err(|_| CallError::Unanswered(host()))?;
+        let heard = Heard::default();
+        let handshake = connection.handshake(swap, heard.clone()).await;
+        let (mut sender, driver) = handshake.map_err(|_| CallError::Unanswered(host()))?;
         let _driver = Aborted(scrub::spawn(async move {
             let _ = driver.await;
         }));
-        let answer = sender.send_request(request).await.map_err(|fault| why(&fault, host()))?;
+        let answer = sender.send_request(request).await.map_err(|fault| why(&fault, &heard, host()))?;
         self.read(answer, host()).await
     }
 
@@ -165,12 +169,12 @@ fn request(call: &Call, placeholder: &str) -> Result<Request<Empty<hyper::body::
 }
 
 /// hyper's error → ours. Its text is not kept: it could quote what was received.
-fn why(fault: &hyper::Error, host: String) -> CallError {
+fn why(fault: &hyper::Error, heard: &Heard, host: String) -> CallError {
     use std::error::Error;
     let swap = fault.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     if swap.is_some_and(|fault| fault.kind() == std::io::ErrorKind::Other) {
         CallError::KeyChanged
-    } else if fault.is_parse() || fault.is_parse_too_large() {
+    } else if heard.anything() {
         CallError::Broken(host)
     } else {
         CallError::Unanswered(host)

@@ -1,7 +1,10 @@
 //! Connections to providers: one for each endpoint is kept pre-handshaken and unused, taken once and replaced.
 //! A connection that carried a call is never used again: its buffers have seen an answer.
 
-use super::CallError;
+use super::{
+    CallError,
+    heard::{Heard, Hearing},
+};
 use crate::{
     recipe::{Endpoint, Scheme},
     sys::scrub,
@@ -36,14 +39,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A connection that nothing was sent on yet.
 pub(super) struct Connection(Box<dyn Stream>);
 
-type Driver = http1::Connection<SwapIo<TokioIo<Box<dyn Stream>>>, Empty<Bytes>>;
+type Driver = http1::Connection<SwapIo<TokioIo<Hearing>>, Empty<Bytes>>;
 
 impl Connection {
     /// Arms the one swap and hands the connection to hyper.
-    pub(super) async fn handshake(self, swap: Swap) -> hyper::Result<(SendRequest<Empty<Bytes>>, Driver)> {
+    pub(super) async fn handshake(
+        self,
+        swap: Swap,
+        heard: Heard,
+    ) -> hyper::Result<(SendRequest<Empty<Bytes>>, Driver)> {
         let swaps = Swaps::default();
         swaps.arm(swap);
-        http1::Builder::new().max_buf_size(16 * 1024).handshake(SwapIo::new(TokioIo::new(self.0), swaps)).await
+        let stream = TokioIo::new(Hearing::new(self.0, heard));
+        http1::Builder::new().max_buf_size(16 * 1024).handshake(SwapIo::new(stream, swaps)).await
     }
 
     /// Whether the other side has left it open and silent.

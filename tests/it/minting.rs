@@ -3,7 +3,13 @@
 
 use crate::harness::{MINE, SECOND, UPSTREAM, Upstream, VIRTUAL, World, random_key, soon};
 use sixty::demo::studio::Fault;
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 fn upstream_failed() -> (u16, String) {
     (502, "upstream".into())
@@ -162,6 +168,31 @@ fn the_providers_expiry_counts_when_it_is_earlier_and_ours_when_it_is_later() {
     assert_eq!(minted(Fault::ExpiresIn(10), &need(5)).status, 201);
     assert_eq!(minted(Fault::ExpiresIn(40), &need(50)).status, 502);
     assert_eq!(minted(Fault::ExpiresIn(40), &need(30)).status, 201);
+    // Exactly: not a second less, and not the tolerance for clocks either.
+    assert_eq!(minted(Fault::ExpiresIn(40), &need(41)).status, 502);
+    assert_eq!(world.mint(&need(59)).status, 201);
+}
+
+#[test]
+fn an_answer_that_broke_off_is_not_asked_for_again_and_none_at_all_is() {
+    use std::{io::Write, net::TcpListener};
+    for (said, asked) in [("HTTP/1.1 200 OK\r\ncontent-le", 1), ("", 2)] {
+        let provider = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = provider.local_addr().unwrap();
+        let counted = Arc::new(AtomicUsize::new(0));
+        let count = counted.clone();
+        std::thread::spawn(move || {
+            for mut stream in provider.incoming().flatten() {
+                let head = crate::http::read_head(&mut stream);
+                count.fetch_add(usize::from(head.starts_with("POST ")), Ordering::SeqCst);
+                let _ = stream.write_all(said.as_bytes());
+            }
+        });
+        let world = World::with_upstream("warm_idle = \"0s\"");
+        world.add_key_at("dashscope/cut", &format!("http://{address}"));
+        assert_eq!(world.mint(r#"{"key":"dashscope/cut","kind":"upstream"}"#).refused(), upstream_failed());
+        assert_eq!(counted.load(Ordering::SeqCst), asked, "after {said:?}");
+    }
 }
 
 #[test]
