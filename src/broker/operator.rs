@@ -54,8 +54,8 @@ type Done<T> = Result<T, OperatorError>;
 #[allow(clippy::redundant_closure)] // a variant as a function has one lifetime, and these need any
 impl<'a> Operator<'a> {
     pub(super) async fn new(broker: &'a Broker, peer: &'a Peer) -> Result<Self, Refusal> {
-        let asked = broker.asked();
-        let stop = |fault| broker.0.refuse(asked, &Stop::Attest(fault));
+        let asked = broker.asked(peer);
+        let stop = |fault| broker.0.refuse(asked, None, &Stop::Attest(fault));
         let principal = broker.0.attestor.identify(peer, &Default::default()).await.map_err(stop)?;
         if principal.uid != broker.0.options.owner && principal.uid != 0 {
             warn!(uid = principal.uid, "somebody else's process asked on the control socket");

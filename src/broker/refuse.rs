@@ -8,7 +8,7 @@ use crate::{
     audit::{AuditError, Outcome, Verdict},
     issuer::MintError,
     ledger::Full,
-    model::{Code, Refusal, Retry},
+    model::{Code, KeyName, Refusal, Retry},
     policy::Denial,
     vault::LendError,
 };
@@ -86,7 +86,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
 
 impl Inner {
     /// Tells the operator why and the caller what; the audit gets the outcome.
-    pub(super) fn refuse(&self, asked: Asked, stop: &Stop) -> Refusal {
+    pub(super) fn refuse(&self, asked: Asked, key: Option<&KeyName>, stop: &Stop) -> Refusal {
         let (code, after, reason) = stop.code();
         match code {
             Code::Unavailable | Code::Upstream => warn!(request = %asked.id, why = %stop, "refused: {}", code.name()),
@@ -101,6 +101,8 @@ impl Inner {
                 request: asked.id,
                 lease: None,
                 verdict: Verdict::Refused(code),
+                uid: Some(asked.uid),
+                key,
                 reason: Some(reason),
                 expires_at: None,
                 micros: self.micros(asked),

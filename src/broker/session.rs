@@ -17,7 +17,10 @@ use crate::{
     sys::process::Process,
 };
 use serde::Serialize;
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
 
 /// One connection. It holds the peer's handle and its seat for as long as it is open.
 pub struct Session {
@@ -54,15 +57,16 @@ impl Session {
 
     /// Asks for one lease.
     pub async fn ask(&self, request: Request) -> Result<Grant, Refusal> {
-        let asked = self.broker.asked();
-        self.granted(asked, request).await.map_err(|stop| self.broker.0.refuse(asked, &stop))
+        let asked = self.broker.asked(&self.peer);
+        let granted = self.granted(asked, &request).await;
+        granted.map_err(|stop| self.broker.0.refuse(asked, Some(&request.key), &stop))
     }
 
-    async fn granted(&self, asked: Asked, request: Request) -> Result<Grant, Stop> {
+    async fn granted(&self, asked: Asked, request: &Request) -> Result<Grant, Stop> {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
         let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
-        let permit = self.judge(&policy, &principal, &request, asked)?;
+        let permit = self.judge(&policy, &principal, request, asked)?;
         if let Some(rate) = permit.rate()
             && let Err(wait) = broker.ledger.take(permit.holder(), rate)
         {
@@ -76,7 +80,7 @@ impl Session {
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
         let minted = receipt::attended(broker, asked, broker.issuer.mint(permit)).await?;
-        self.look_again(&policy, &request, &bounds).await?;
+        self.look_again(&policy, request, &bounds).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
         let expires_in = broker.left(deadline, expires_at, needed)?;
@@ -166,27 +170,30 @@ impl Session {
     }
 
     /// Takes back one lease of the caller's user.
-    pub fn revoke(&self, id: LeaseId) -> Result<Revoked, Refusal> {
-        let uid = self.present()?;
-        Ok(self.broker.0.revoke(None, &Which::OwnId(id, uid)))
+    pub async fn revoke(&self, id: LeaseId) -> Result<Revoked, Refusal> {
+        let asked = self.broker.asked(&self.peer);
+        let broker = &self.broker.0;
+        let principal = broker.attestor.identify(&self.peer, &BTreeSet::new()).await;
+        let principal = principal.map_err(|fault| broker.refuse(asked, None, &Stop::Attest(fault)))?;
+        Ok(broker.revoke(Some(&principal), &Which::OwnId(id, principal.uid)))
     }
 
     /// The caller's user, if the process that connected is still there: whoever else holds its socket is nobody.
     fn present(&self) -> Result<u32, Refusal> {
-        let asked = self.broker.asked();
-        let gone = |fault| self.broker.0.refuse(asked, &Stop::Attest(fault));
+        let asked = self.broker.asked(&self.peer);
+        let gone = |fault| self.broker.0.refuse(asked, None, &Stop::Attest(fault));
         self.peer.still_there().map(|()| self.peer.uid()).map_err(gone)
     }
 
     /// What the broker makes of this peer.
     pub async fn whoami(&self) -> Result<Whoami, Refusal> {
-        let asked = self.broker.asked();
+        let asked = self.broker.asked(&self.peer);
         let broker = &self.broker.0;
         let principal = broker
             .attestor
             .identify_fully(&self.peer, &self.broker.policy().needs)
             .await
-            .map_err(|fault| broker.refuse(asked, &Stop::Attest(fault)))?;
+            .map_err(|fault| broker.refuse(asked, None, &Stop::Attest(fault)))?;
         let policy = self.broker.policy();
         let mine = policy.rules.0.iter().filter(|rule| rule.first_failure(&principal).is_none());
         Ok(Whoami {
@@ -198,10 +205,10 @@ impl Session {
 
     /// The only key of a provider that this caller may ask for: for protocols that name no key.
     pub async fn only_key(&self, provider: &str) -> Result<KeyName, Refusal> {
-        let asked = self.broker.asked();
+        let asked = self.broker.asked(&self.peer);
         let policy = self.broker.policy();
         let principal = self.broker.0.attestor.identify(&self.peer, &policy.needs).await;
-        let principal = principal.map_err(|fault| self.broker.0.refuse(asked, &Stop::Attest(fault)))?;
+        let principal = principal.map_err(|fault| self.broker.0.refuse(asked, None, &Stop::Attest(fault)))?;
         let mut keys = self.keys(&policy, &principal, Some(provider));
         match (keys.pop(), keys.is_empty()) {
             (Some(key), true) => Ok(key),

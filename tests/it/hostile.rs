@@ -115,6 +115,24 @@ fn over_the_leases_of_a_user_nothing_is_minted() {
 }
 
 #[test]
+fn who_was_refused_before_a_judgement_and_who_revoked_is_on_record() {
+    let world = limited("leases_per_uid = 1");
+    let (mint, uid) = (world.mint(VIRTUAL), nix::unistd::geteuid().as_raw());
+    let id = mint.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(world.mint(VIRTUAL).code(), "busy");
+    assert_eq!(world.http("DELETE", &format!("/v1/leases/{id}"), None).status, 200);
+    let audit = world.audit();
+    let refused = audit.iter().find(|line| line["record"] == "outcome" && line["code"] == "busy").unwrap();
+    assert_eq!((refused["uid"].as_u64(), &refused["key"]), (Some(uid.into()), &"dashscope/main".into()), "{refused}");
+    let revoked = audit.iter().find(|line| line["record"] == "revoked").unwrap();
+    assert_eq!(
+        (&revoked["which"]["lease"], revoked["by"]["uid"].as_u64()),
+        (&id.into(), Some(uid.into())),
+        "{revoked}"
+    );
+}
+
+#[test]
 fn of_many_who_race_for_the_last_lease_one_gets_it() {
     let world = limited("leases = 5\nleases_per_uid = 5");
     world.studio.always(sixty::demo::studio::Fault::SlowHead(Duration::from_millis(50)));
@@ -410,7 +428,7 @@ fn who_asks_in_vain_again_and_again_does_not_fill_the_audit() {
     let codes: Vec<_> = (0..20).map(|_| world.mint(r#"{"key":"other/key"}"#).code()).collect();
     assert_eq!(codes.iter().filter(|code| *code == "denied").count(), 5);
     assert!(codes[5..].iter().all(|code| code == "busy"), "{codes:?}");
-    let about = world.audit().iter().filter(|line| line["key"] == "other/key").count();
+    let about = world.audit().iter().filter(|line| line["record"] == "decision" && line["key"] == "other/key").count();
     assert_eq!(about, 5, "what is over the limit is not written");
     assert_eq!(world.mint(r#"{"key":"dashscope/main"}"#).status, 201, "what is due is still given");
 }
