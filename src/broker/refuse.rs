@@ -12,7 +12,6 @@ use crate::{
     policy::Denial,
     vault::LendError,
 };
-use std::sync::atomic::Ordering;
 use tracing::{debug, info, warn};
 
 /// Everything that can stop a request.
@@ -95,7 +94,6 @@ impl Inner {
                 debug!(request = %asked.id, why = %stop, "refused: {}", code.name())
             }
         }
-        self.counters.refused(code).fetch_add(1, Ordering::Relaxed);
         if !matches!(stop, Stop::Flood(_)) {
             self.audit.outcome(&Outcome {
                 request: asked.id,

@@ -135,6 +135,9 @@ impl Visit {
         if let Some(swap) = reply.swap.take() {
             self.swaps.arm(swap);
         }
+        if let Some(code) = reply.refused() {
+            self.house.broker.count_refusal(code);
+        }
         reply.into_response()
     }
 }
