@@ -77,11 +77,13 @@ pub(super) fn decide(audit: &Audit, request: u64) -> Result<(), AuditError> {
     audit.decide(&Decision { request: RequestId(request), principal: &principal, judged: Judged::Permit(&permit) })
 }
 
-pub(super) fn outcome(request: u64) -> Outcome {
+pub(super) fn outcome(request: u64) -> Outcome<'static> {
     Outcome {
         request: RequestId(request),
         lease: Some(LeaseId(request)),
         verdict: Verdict::Sent,
+        uid: None,
+        key: None,
         reason: None,
         expires_at: Some(1_744_080_369),
         micros: 12,

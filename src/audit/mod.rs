@@ -211,7 +211,7 @@ impl Audit {
     }
 
     /// Records an outcome in memory; it is written with the next decision or by [`Audit::flush`].
-    pub fn outcome(&self, outcome: &Outcome) {
+    pub fn outcome(&self, outcome: &Outcome<'_>) {
         // A failure is counted, and told by an `unrecorded` record: the answer is already given.
         let _ = self.lock().log.stage(Class::Outcome, &Body::Outcome(outcome));
     }

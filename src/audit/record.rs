@@ -56,19 +56,23 @@ pub enum Judged<'a> {
 /// Its reason is a text of the program's own, never one that came from outside:
 ///
 /// ```compile_fail
-/// fn leak(token: &str, mut outcome: sixty::audit::Outcome) -> sixty::audit::Outcome {
+/// fn leak(token: &str, mut outcome: sixty::audit::Outcome<'static>) -> sixty::audit::Outcome<'static> {
 ///     outcome.reason = Some(token);
 ///     outcome
 /// }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
+pub struct Outcome<'a> {
     /// The request that it ends.
     pub request: RequestId,
     /// The lease, if one was made.
     pub lease: Option<LeaseId>,
     /// What became of it.
     pub verdict: Verdict,
+    /// Who asked, where no decision may tell it.
+    pub uid: Option<u32>,
+    /// The key that was asked for, where no decision may tell it.
+    pub key: Option<&'a KeyName>,
     /// For operators: why, in the program's own words.
     pub reason: Option<&'static str>,
     /// Unix seconds at which the lease ends, if one was made.

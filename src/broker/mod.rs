@@ -22,7 +22,7 @@ pub use session::{Grant, Session, Whoami};
 pub use status::{Counters, Status};
 
 use crate::{
-    attest::Attestor,
+    attest::{Attestor, Peer},
     audit::{Action, Audit},
     clock::{Boottime, Clock},
     issuer::Issuer,
@@ -115,11 +115,12 @@ struct Policy {
     fault: Option<String>,
 }
 
-/// One request: its name, and when it came.
+/// One request: its name, when it came and from whom.
 #[derive(Clone, Copy)]
 struct Asked {
     id: RequestId,
     at: Boottime,
+    uid: u32,
 }
 
 impl Broker {
@@ -149,18 +150,18 @@ impl Broker {
     /// Nothing is told to a peer that cannot be identified: the connection is closed. A user with too many
     /// connections is told `busy`.
     pub fn admit(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Session, Refusal> {
-        let asked = self.asked();
+        let id = self.request_id();
         let peer = self.0.attestor.meet(connection, socket).map_err(|fault| {
             debug!(%fault, "a peer was turned away");
             let _ = self.0.audit.action(None, Action::PeerRefused { uid: None, why: "it cannot be identified" });
-            Refusal::new(Code::Denied, asked.id)
+            Refusal::new(Code::Denied, id)
         })?;
         let uid = peer.uid();
         match self.0.caps.take(uid, socket) {
             Some(seat) => Ok(Session::new(self.clone(), peer, seat)),
             None => {
                 debug!(uid, "a user has all the connections that one may have");
-                Err(Refusal::new(Code::Busy, asked.id))
+                Err(Refusal::new(Code::Busy, id))
             }
         }
     }
@@ -171,8 +172,8 @@ impl Broker {
         RequestId(chance::number().unwrap_or_default())
     }
 
-    fn asked(&self) -> Asked {
-        Asked { id: self.request_id(), at: self.0.clock.boot() }
+    fn asked(&self, by: &Peer) -> Asked {
+        Asked { id: self.request_id(), at: self.0.clock.boot(), uid: by.uid() }
     }
 
     fn policy(&self) -> Arc<Policy> {

@@ -48,17 +48,17 @@ impl Session {
     ///
     /// # Errors
     /// Unknown, over, taken back, somebody else's, or of another provider; who tried is on record.
-    pub fn holding(&self, digest: &[u8; 32], asked: &Call<'_>) -> Result<Holding<'_>, Refusal> {
+    pub async fn holding(&self, digest: &[u8; 32], asked: &Call<'_>) -> Result<Holding<'_>, Refusal> {
         let broker = &self.broker.0;
-        let id = self.broker.asked();
-        let held = broker.ledger.held(digest).map_err(|spent| broker.refuse(id, &Stop::Spent(spent)))?;
+        let id = self.broker.asked(&self.peer);
+        let held = broker.ledger.held(digest).map_err(|spent| broker.refuse(id, None, &Stop::Spent(spent)))?;
         let mut holding = Holding { session: self, asked: id, held, way: None };
-        match holding.find_way(asked) {
+        match holding.find_way(asked).await {
             Ok(way) => {
                 holding.way = Some(way);
                 Ok(holding)
             }
-            Err(stop) => Err(holding.refused(&stop)),
+            Err(stop) => Err(holding.refused(&stop).await),
         }
     }
 }
@@ -89,12 +89,18 @@ impl Holding<'_> {
     ///
     /// # Errors
     /// Out of scope, no use left, or the audit cannot be written.
-    pub fn pass(mut self, call: &Call<'_>, model: Option<&str>) -> Result<Passage, Refusal> {
-        let way = self.way.take();
-        way.ok_or(Stop::Provider).and_then(|way| self.passed(call, way, model)).map_err(|stop| self.refused(&stop))
+    pub async fn pass(mut self, call: &Call<'_>, model: Option<&str>) -> Result<Passage, Refusal> {
+        let passed = match self.way.take() {
+            Some(way) => self.passed(call, way, model).await,
+            None => Err(Stop::Provider),
+        };
+        match passed {
+            Ok(passage) => Ok(passage),
+            Err(stop) => Err(self.refused(&stop).await),
+        }
     }
 
-    fn passed(&self, call: &Call<'_>, way: Way, model: Option<&str>) -> Result<Passage, Stop> {
+    async fn passed(&self, call: &Call<'_>, way: Way, model: Option<&str>) -> Result<Passage, Stop> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
         let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes, risky: terms.risky };
@@ -106,7 +112,7 @@ impl Holding<'_> {
             last: self.held.last,
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
-        let principal = broker.attestor.identify(&self.session.peer, &self.session.broker.policy().needs)?;
+        let principal = broker.attestor.identify(&self.session.peer, &self.session.broker.policy().needs).await?;
         let cut = broker.ledger.take_use(self.held.lease)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease };
         if let Err(fault) = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged }) {
@@ -124,11 +130,11 @@ impl Holding<'_> {
         })
     }
 
-    fn find_way(&self, call: &Call<'_>) -> Result<Way, Stop> {
+    async fn find_way(&self, call: &Call<'_>) -> Result<Way, Stop> {
         let broker = &self.session.broker.0;
         match &self.held.owner {
             Some(owner) => broker.attestor.holds(&self.session.peer, owner)?,
-            None => self.is_the_rules()?,
+            None => self.is_the_rules().await?,
         }
         let way = broker.issuer.way(&self.held.terms.key, call.provider, call.method, call.path)?;
         match way.ok_or(Stop::Provider)? {
@@ -138,9 +144,9 @@ impl Holding<'_> {
     }
 
     /// A key without a process is good for whom its rule would give it to now.
-    fn is_the_rules(&self) -> Result<(), Stop> {
+    async fn is_the_rules(&self) -> Result<(), Stop> {
         let (broker, policy) = (&self.session.broker.0, self.session.broker.policy());
-        let principal = broker.attestor.identify(&self.session.peer, &policy.needs)?;
+        let principal = broker.attestor.identify(&self.session.peer, &policy.needs).await?;
         let terms = &self.held.terms;
         let gives = |rule: &policy::Rule| rule.name == terms.rule && rule.speaks_of(&principal, &terms.key);
         let same = principal.uid == terms.uid && policy.rules.0.iter().any(gives);
@@ -148,16 +154,17 @@ impl Holding<'_> {
     }
 
     /// A no with its record: who tried, and which lease.
-    fn refused(&self, stop: &Stop) -> Refusal {
+    async fn refused(&self, stop: &Stop) -> Refusal {
         let broker = &self.session.broker.0;
-        let known = broker.attestor.identify(&self.session.peer, &self.session.broker.policy().needs);
+        let needs = &self.session.broker.policy().needs;
+        let known = broker.attestor.identify(&self.session.peer, needs).await;
         if let Ok(principal) = known
             && self.session.room_for_a_refusal().is_ok()
         {
             let judged = Judged::Refused { key: Some(&self.held.terms.key), code: stop.code().0 };
             let _ = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged });
         }
-        broker.refuse(self.asked, stop)
+        broker.refuse(self.asked, Some(&self.held.terms.key), stop)
     }
 }
 
@@ -184,7 +191,7 @@ impl Passage {
             Err(stop) => {
                 self.broker.ledger.give_back(self.lease);
                 self.verdict = Verdict::Refused(stop.code().0);
-                Err(self.broker.refuse(self.asked, &stop))
+                Err(self.broker.refuse(self.asked, None, &stop))
             }
         }
     }
@@ -212,6 +219,8 @@ impl Drop for Passage {
             request: self.asked.id,
             lease: Some(self.lease),
             verdict: self.verdict,
+            uid: None,
+            key: None,
             reason: None,
             expires_at: None,
             micros: self.broker.micros(self.asked),

@@ -8,12 +8,11 @@ use crate::{
     audit::{AuditError, Outcome, Verdict},
     issuer::MintError,
     ledger::{Full, Spent},
-    model::{Code, Refusal, Retry},
+    model::{Code, KeyName, Refusal, Retry},
     policy::{Denial, OutOfScope},
     recipe::PlaceFault,
     vault::LendError,
 };
-use std::sync::atomic::Ordering;
 use tracing::{debug, info, warn};
 
 /// Everything that can stop a request.
@@ -61,7 +60,7 @@ impl Stop {
             Stop::Attest(AttestError::Gone(_)) => (Code::Denied, None, "the peer has ended"),
             Stop::Attest(AttestError::Changed(_)) => (Code::Denied, None, "the peer changed its program"),
             Stop::Denied(Denial::TooShort { .. }) => {
-                (Code::Malformed, None, "min_remaining is more than the rule gives")
+                (Code::Malformed, None, "min_remaining is no less than the rule gives")
             }
             Stop::Denied(Denial::Unnarrowed { .. }) => (Code::Malformed, None, "an upstream token cannot be narrowed"),
             Stop::Denied(Denial::NoRule | Denial::Kind { .. } | Denial::Detached { .. }) => {
@@ -118,7 +117,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
 
 impl Inner {
     /// Tells the operator why and the caller what; the audit gets the outcome.
-    pub(super) fn refuse(&self, asked: Asked, stop: &Stop) -> Refusal {
+    pub(super) fn refuse(&self, asked: Asked, key: Option<&KeyName>, stop: &Stop) -> Refusal {
         let (code, after, reason) = stop.code();
         match code {
             Code::Unavailable | Code::Upstream => warn!(request = %asked.id, why = %stop, "refused: {}", code.name()),
@@ -127,12 +126,13 @@ impl Inner {
                 debug!(request = %asked.id, why = %stop, "refused: {}", code.name())
             }
         }
-        self.counters.refused(code).fetch_add(1, Ordering::Relaxed);
         if !matches!(stop, Stop::Flood(_)) {
             self.audit.outcome(&Outcome {
                 request: asked.id,
                 lease: None,
                 verdict: Verdict::Refused(code),
+                uid: Some(asked.uid),
+                key,
                 reason: Some(reason),
                 expires_at: None,
                 micros: self.micros(asked),
@@ -145,7 +145,7 @@ impl Inner {
         }
         // Only what is the caller's own affair is told in words.
         if let Stop::Denied(Denial::TooShort { ttl, .. }) = stop {
-            refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));
+            refusal = refusal.saying(format!("min_remaining is no less than the {ttl} that you may have"));
         } else if let Stop::Denied(Denial::Unnarrowed { .. }) = stop {
             refusal = refusal.saying("an upstream token cannot be narrowed by scope or uses: ask for kind virtual");
         } else if let Stop::Mint(fault @ MintError::NotMinted(_)) = stop {

@@ -32,7 +32,7 @@ impl Counters {
     ];
 
     /// The counter of a code.
-    pub fn refused(&self, code: Code) -> &AtomicU64 {
+    fn refused(&self, code: Code) -> &AtomicU64 {
         let place = Self::CODES.iter().position(|known| *known == code).unwrap_or_default();
         &self.refused[place]
     }
@@ -126,6 +126,11 @@ impl Broker {
                     .collect(),
             },
         }
+    }
+
+    /// Counts a refusal that a caller is told.
+    pub fn count_refusal(&self, code: Code) {
+        self.0.counters.refused(code).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Why no lease can be given now, if none can: the vault's lock or the audit's disk.

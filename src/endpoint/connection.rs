@@ -3,6 +3,7 @@
 use super::{
     Door, EndpointOptions,
     body::Outgoing,
+    guests::Guests,
     native,
     pace::{Pace, Paced, Phase},
     reply::Reply,
@@ -30,6 +31,8 @@ pub(super) struct House {
     pub(super) clock: Clock,
     /// One for each open connection.
     pub(super) slots: Arc<Semaphore>,
+    /// Who has them.
+    pub(super) guests: Guests,
     /// One for each connection that is only told `busy`.
     pub(super) turned_away: Arc<Semaphore>,
 }
@@ -59,6 +62,7 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
     };
     let welcome = admitted.is_ok();
     let (swaps, pace) = (Swaps::default(), Pace::new(house.clock.clone()));
+    let _guest = house.guests.enter(&pace);
     let visitor = Visitor(Arc::new(Visit { house: house.clone(), admitted, swaps: swaps.clone(), pace: pace.clone() }));
     let stream = SwapIo::new(Paced::new(TokioIo::new(stream), pace.clone()), swaps);
     let connection = http1::Builder::new()
@@ -130,6 +134,9 @@ impl Visit {
     fn send(&self, mut reply: Reply) -> Response<Outgoing> {
         if let Some(swap) = reply.swap.take() {
             self.swaps.arm(swap);
+        }
+        if let Some(code) = reply.refused() {
+            self.house.broker.count_refusal(code);
         }
         reply.into_response()
     }

@@ -3,15 +3,26 @@
 use super::{
     Door, EndpointOptions,
     connection::{House, attend},
+    guests::Guests,
 };
-use crate::{broker::Broker, clock::Clock, sys::scrub};
+use crate::{
+    broker::Broker,
+    clock::Clock,
+    sys::{scrub, socket::somebody_waits},
+};
 use nix::errno::Errno;
-use std::{io, os::unix::net::UnixListener as StdListener, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::{fd::AsFd, unix::net::UnixListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     net::UnixListener,
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch},
     task::JoinHandle,
+    time::timeout,
 };
 use tracing::{error, warn};
 
@@ -33,7 +44,10 @@ impl Entrance {
     pub fn new(door: Door, broker: Broker, clock: Clock, options: EndpointOptions, loops: Vec<Handle>) -> Self {
         let slots = Arc::new(Semaphore::new(options.connections));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-        Self { house: Arc::new(House { broker, door, options, clock, slots, turned_away }), loops }
+        Self {
+            house: Arc::new(House { broker, door, options, clock, slots, guests: Guests::default(), turned_away }),
+            loops,
+        }
     }
 
     /// Serves a listener until the server is drained. It comes from outside, so that tests choose it.
@@ -71,7 +85,7 @@ impl Drop for Server {
 async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiver<bool>) {
     let Ok(listener) = UnixListener::from_std(listener) else { return };
     loop {
-        let Ok(slot) = house.slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = slot(&house, &listener).await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (house, closing) = (house.clone(), closing.clone());
@@ -94,6 +108,20 @@ async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiv
         }
     }
 }
+
+/// A place for one connection. When all are taken, whoever says nothing makes room for whoever waits at the door.
+async fn slot(house: &House, listener: &UnixListener) -> Result<OwnedSemaphorePermit, AcquireError> {
+    loop {
+        match timeout(LOOK, house.slots.clone().acquire_owned()).await {
+            Ok(slot) => return slot,
+            Err(_) if somebody_waits(listener.as_fd()) => house.guests.dismiss_the_most_silent(),
+            Err(_) => {}
+        }
+    }
+}
+
+/// How often a full house looks whether somebody waits.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Whose fault it is: accept(2).
 enum Class {

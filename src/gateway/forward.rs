@@ -40,12 +40,12 @@ async fn passed(
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
-    let holding = session.holding(&head.key.digest(), &head.call())?;
+    let holding = session.holding(&head.key.digest(), &head.call()).await?;
     let way = holding.way().cloned().ok_or_else(|| malformed(session, "nothing is there"))?;
     if head.websocket && !way.websocket {
         return Err(malformed(session, "no websocket is there"));
     }
-    let mut passage = holding.pass(&head.call(), None)?;
+    let mut passage = holding.pass(&head.call(), None).await?;
     running(passage.cut());
     let response = passage.call(outgoing(&head, &way, body)).await?;
     let mut response = response.map(|body| Stream { body, _passage: passage });

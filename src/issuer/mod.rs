@@ -10,7 +10,7 @@ mod upstream;
 use crate::{
     audit::Audit,
     clock::{Boottime, Clock},
-    model::{KeyName, Kind, Ttl},
+    model::{KeyMeta, KeyName, Kind, Ttl},
     policy::Permit,
     recipe::{Limits, Loopback, NotMinted, PlaceFault, Recipe},
     secret::Secret,
@@ -19,7 +19,7 @@ use crate::{
     wire,
 };
 use flight::Flights;
-use hold::Holds;
+use hold::{Holds, Payer};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What the issuer needs to know.
@@ -179,9 +179,17 @@ impl Issuer {
         self.0.parts.upstream.cool();
     }
 
-    /// Lets a key that rests be tried at once: its owner wants to know.
-    pub fn rouse(&self, key: &KeyName) {
-        self.0.holds.rouse(key);
+    /// Drops the tokens that are kept to be shared: of a key, or all. Calls that are under way are not kept either.
+    pub fn forget_shared(&self, key: Option<&KeyName>) {
+        match key {
+            Some(key) => self.0.flights.forget_key(key),
+            None => self.0.flights.forget(),
+        }
+    }
+
+    /// Lets a key whose account rests be tried at once: its owner wants to know.
+    pub fn rouse(&self, key: &KeyMeta) {
+        self.0.holds.rouse(&Payer::of(key));
     }
 
     /// What is known of a key that may be used now.

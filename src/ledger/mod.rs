@@ -3,6 +3,7 @@
 
 mod book;
 mod index;
+mod owners;
 mod pass;
 mod rate;
 mod slots;
@@ -59,18 +60,8 @@ impl Ledger {
 
     fn entered(&self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
         let mut book = self.book();
-        let owner = match owner {
-            None => None,
-            Some(process) => {
-                let (owner, fresh) = book.own(&process);
-                if fresh {
-                    watch::owner(self.clone(), owner, process);
-                }
-                Some(owner)
-            }
-        };
         let earliest = book.earliest();
-        let id = book.enter(new, owner)?;
+        let id = book.enter(new, owner, |number, process| watch::owner(self.clone(), number, process))?;
         if book.earliest() != earliest {
             self.earlier.notify_one();
         }

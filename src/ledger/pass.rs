@@ -62,7 +62,7 @@ impl Book {
         Ok(Held {
             lease: super::slots::id(number, slot.tag),
             terms: self.shelf.at(slot.terms).ok_or(Spent::Unknown)?.clone(),
-            owner: self.process(slot.owner).cloned(),
+            owner: self.owners.process(slot.owner).cloned(),
             deadline: Boottime::from_nanos(slot.deadline),
             last: slot.uses == 1,
         })

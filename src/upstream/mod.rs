@@ -3,6 +3,7 @@
 //! below hyper puts it in.
 
 mod address;
+mod heard;
 mod relay;
 mod tls;
 mod warm;
@@ -16,6 +17,7 @@ use crate::{
     sys::scrub,
     wire::swap::{Expect, Lend, Swap, Swaps},
 };
+use heard::Heard;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, Response, body::Incoming};
 use relay::Lanes;
@@ -147,11 +149,13 @@ impl Upstream {
         let request = request(call, swap.placeholder())?;
         let swaps = Swaps::default();
         swaps.arm(swap);
-        let (mut sender, driver) = connection.handshake(swaps).await.map_err(|_| CallError::Unanswered(host()))?;
+        let heard = Heard::default();
+        let handshake = connection.handshake(swaps, heard.clone()).await;
+        let (mut sender, driver) = handshake.map_err(|_| CallError::Unanswered(host()))?;
         let _driver = Aborted(scrub::spawn(async move {
             let _ = driver.await;
         }));
-        let answer = sender.send_request(request).await.map_err(|fault| why(&fault, host()))?;
+        let answer = sender.send_request(request).await.map_err(|fault| why(&fault, &heard, host()))?;
         self.read(answer, host()).await
     }
 
@@ -187,12 +191,12 @@ fn request(call: &Call, placeholder: &str) -> Result<Request<Empty<hyper::body::
 }
 
 /// hyper's error → ours. Its text is not kept: it could quote what was received.
-fn why(fault: &hyper::Error, host: String) -> CallError {
+fn why(fault: &hyper::Error, heard: &Heard, host: String) -> CallError {
     use std::error::Error;
     let swap = fault.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     if swap.is_some_and(|fault| fault.kind() == std::io::ErrorKind::Other) {
         CallError::KeyChanged
-    } else if fault.is_parse() || fault.is_parse_too_large() {
+    } else if heard.anything() {
         CallError::Broken(host)
     } else {
         CallError::Unanswered(host)

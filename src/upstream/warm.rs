@@ -4,6 +4,7 @@
 use super::{
     CallError, UpstreamOptions,
     address::{self, Private},
+    heard::{Heard, Hearing},
 };
 use crate::{
     recipe::{Endpoint, Scheme},
@@ -41,17 +42,18 @@ const HEAD_MOST: usize = 64 * 1024;
 /// A connection that nothing was sent on yet.
 pub(super) struct Connection(Box<dyn Stream>);
 
-type Driver<B> = http1::Connection<SwapIo<TokioIo<Box<dyn Stream>>>, B>;
+type Driver<B> = http1::Connection<SwapIo<TokioIo<Hearing>>, B>;
 
 impl Connection {
     /// Hands the connection to hyper, with the layer below that puts keys in.
-    pub(super) async fn handshake<B>(self, swaps: Swaps) -> hyper::Result<(SendRequest<B>, Driver<B>)>
+    pub(super) async fn handshake<B>(self, swaps: Swaps, heard: Heard) -> hyper::Result<(SendRequest<B>, Driver<B>)>
     where
         B: Body + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        http1::Builder::new().max_buf_size(HEAD_MOST).handshake(SwapIo::new(TokioIo::new(self.0), swaps)).await
+        let stream = TokioIo::new(Hearing::new(self.0, heard));
+        http1::Builder::new().max_buf_size(HEAD_MOST).handshake(SwapIo::new(stream, swaps)).await
     }
 
     /// Whether the other side has left it open and silent.

@@ -30,6 +30,7 @@ mod lifecycle;
 mod locking;
 mod manager;
 mod mask;
+mod metrics;
 mod minting;
 mod model_studio;
 mod native;
