@@ -2,10 +2,16 @@
 //! puts tokens in; it never decides what to send.
 
 mod answer;
+mod hide;
 mod message;
 mod problem;
+mod scan;
+mod sse;
 pub mod swap;
+mod usage;
 
 pub use answer::{Encoded, lease, studio_token};
+pub use hide::UsageHider;
 pub use message::{KeyPut, KeyRotate, Unlock, Why, parse};
 pub use problem::{problem, studio_error};
+pub use usage::{Framing, UsageReader};
