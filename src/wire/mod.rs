@@ -3,6 +3,7 @@
 
 mod answer;
 mod hide;
+mod look;
 mod message;
 mod problem;
 mod scan;
@@ -12,6 +13,7 @@ mod usage;
 
 pub use answer::{Encoded, lease, studio_token};
 pub use hide::UsageHider;
+pub use look::{Edit, Look, LookFault, Seen};
 pub use message::{KeyPut, KeyRotate, Unlock, Why, parse};
 pub use problem::{problem, studio_error};
 pub use usage::{Framing, UsageReader};
