@@ -2,6 +2,7 @@
 //! puts tokens in; it never decides what to send.
 
 mod answer;
+mod echo;
 mod hide;
 mod look;
 mod message;
@@ -12,6 +13,7 @@ pub mod swap;
 mod usage;
 
 pub use answer::{Encoded, lease, studio_token};
+pub use echo::{Echo, EchoGuard, echoes};
 pub use hide::UsageHider;
 pub use look::{Edit, Look, LookFault, Seen};
 pub use message::{KeyPut, KeyRotate, Unlock, Why, parse};
