@@ -11,6 +11,7 @@ pub mod refusal;
 pub mod request;
 pub mod shape;
 pub mod span;
+pub mod usage;
 
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};
@@ -22,6 +23,7 @@ pub use refusal::{Code, Refusal, RequestId, Retry};
 pub use request::{Kind, Owner, Request, Scope};
 pub use shape::{CallFields, Shape, UsageFields};
 pub use span::{Rate, Ttl};
+pub use usage::Usage;
 
 /// A word that could not be read as what it should be: a lower-case sentence that never quotes a secret's source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
