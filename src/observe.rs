@@ -42,7 +42,7 @@ impl About {
 
 /// `GET /v1/status`.
 pub fn status(broker: &Broker, about: &About) -> Value {
-    let Status { vault, policy, leases, audit, quarantined, answers } = broker.status();
+    let Status { vault, policy, leases, audit, quarantined, echoed, answers } = broker.status();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -55,6 +55,7 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "leases": leases,
         "audit": audit,
         "quarantined": quarantined,
+        "echoed": echoed,
         "answers": answers,
     })
 }
@@ -81,6 +82,7 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
     gauge(&mut registry, "keys", "Keys in the open vault", status.vault.keys.unwrap_or_default() as u64);
     gauge(&mut registry, "vault_open", "1 while the vault is open", u64::from(status.vault.keys.is_some()));
     gauge(&mut registry, "quarantined_keys", "Keys that their provider refused", status.quarantined.len() as u64);
+    gauge(&mut registry, "echoed_keys", "Keys that their provider sent back", status.echoed.len() as u64);
     gauge(&mut registry, "rules", "Rules in force", status.policy.rules as u64);
     gauge(
         &mut registry,

@@ -189,6 +189,7 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
         | Action::KeyRemoved(change)
         | Action::KeyTested(change)
         | Action::KeyQuarantined(change)
+        | Action::KeyEchoed(change)
         | Action::KeyRestored(change) => write_change(line, change),
         Action::Revoked { which, leases } => {
             line.nested("which", |line| write_which(line, which));

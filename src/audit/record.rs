@@ -114,6 +114,8 @@ pub enum Action<'a> {
     KeyTested(KeyChange<'a>),
     /// The provider no longer takes a key: it is not used until it is tested or rotated.
     KeyQuarantined(KeyChange<'a>),
+    /// The provider sent a key back in an answer.
+    KeyEchoed(KeyChange<'a>),
     /// A quarantine was lifted.
     KeyRestored(KeyChange<'a>),
     /// The vault's keys were wiped from memory.
@@ -153,6 +155,7 @@ impl Action<'_> {
             Action::KeyRemoved(_) => "key_removed",
             Action::KeyTested(_) => "key_tested",
             Action::KeyQuarantined(_) => "key_quarantined",
+            Action::KeyEchoed(_) => "key_echoed",
             Action::KeyRestored(_) => "key_restored",
             Action::Locked => "locked",
             Action::Unlocked => "unlocked",

@@ -27,7 +27,7 @@ use crate::{
     clock::{Boottime, Clock},
     issuer::Issuer,
     ledger::Ledger,
-    model::{Code, Fact, Rate, Refusal, RequestId},
+    model::{Code, Fact, KeyName, Rate, Refusal, RequestId},
     policy::Rules,
     sys::chance,
     vault::{UnlockWith, Vault},
@@ -101,6 +101,8 @@ struct Inner {
     policy: Mutex<Arc<Policy>>,
     caps: Caps,
     counters: Counters,
+    /// Keys that their provider sent back in an answer; until they are rotated.
+    echoed: Mutex<BTreeSet<KeyName>>,
     /// Boot time of the last mint or unlock, in nanoseconds: for `lock_after`.
     last_use: AtomicU64,
 }
@@ -139,6 +141,7 @@ impl Broker {
             options,
             policy: Mutex::new(Arc::new(policy)),
             counters: Counters::default(),
+            echoed: Mutex::default(),
             last_use,
             clock,
         }))

@@ -107,6 +107,7 @@ impl<'a> Operator<'a> {
         let provider = self.key(name)?.meta.provider;
         secret.expose(|bytes| self.inner().issuer.recipe(&provider).map(|recipe| recipe.check_key(bytes)))??;
         self.inner().vault.rotate(name, secret)?;
+        self.inner().echoes().remove(name);
         self.inner().issuer.forget();
         self.noted(name, |change| Action::KeyRotated(change))
     }

@@ -3,15 +3,22 @@
 
 use super::{Asked, Broker, Inner, Session, refuse::Stop};
 use crate::{
-    audit::{Decision, Judged, Outcome, Verdict},
+    audit::{Action, Decision, Judged, KeyChange, Outcome, Verdict},
+    issuer::Witness,
     ledger::{Cut, Held},
-    model::{CallPath, Code, Refusal, Shape},
+    model::{CallPath, Code, KeyName, Refusal, Shape, Usage},
     policy::{self, Granted, Permit, Use},
     recipe::{Risk, Way},
     upstream::{Download, Upload},
+    wire::{Echo, EchoGuard},
 };
 use hyper::{Request, Response};
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+};
+use tracing::warn;
 
 /// One call, as far as it is judged by its head.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +48,8 @@ pub struct Passage {
     spent: Option<(Permit, Way)>,
     cut: Cut,
     verdict: Verdict,
+    witness: Option<Witness>,
+    usage: Option<Usage>,
 }
 
 impl Session {
@@ -60,6 +69,25 @@ impl Session {
             }
             Err(stop) => Err(holding.refused(&stop).await),
         }
+    }
+}
+
+impl Inner {
+    /// A provider sent a key back: whoever reads its answers, logs or caches may have it.
+    fn echoed(&self, key: &KeyName) {
+        if !self.echoes().insert(key.clone()) {
+            return;
+        }
+        warn!(%key, "the provider sent the key back in an answer, which was cut: rotate it");
+        if let Ok(listed) = self.vault.meta(key) {
+            let generation = self.vault.generation().unwrap_or_default();
+            let fingerprint = &listed.meta.fingerprint;
+            self.note(None, Action::KeyEchoed(KeyChange { key, fingerprint, generation }));
+        }
+    }
+
+    pub(super) fn echoes(&self) -> MutexGuard<'_, BTreeSet<KeyName>> {
+        self.echoed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,9 +117,9 @@ impl Holding<'_> {
     ///
     /// # Errors
     /// Out of scope, no use left, or the audit cannot be written.
-    pub async fn pass(mut self, call: &Call<'_>, model: Option<&str>) -> Result<Passage, Refusal> {
+    pub async fn pass(mut self, call: &Call<'_>, models: &[String]) -> Result<Passage, Refusal> {
         let passed = match self.way.take() {
-            Some(way) => self.passed(call, way, model).await,
+            Some(way) => self.passed(call, way, models).await,
             None => Err(Stop::Provider),
         };
         match passed {
@@ -100,14 +128,15 @@ impl Holding<'_> {
         }
     }
 
-    async fn passed(&self, call: &Call<'_>, way: Way, model: Option<&str>) -> Result<Passage, Stop> {
+    async fn passed(&self, call: &Call<'_>, way: Way, models: &[String]) -> Result<Passage, Stop> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
         let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes, risky: terms.risky };
+        let models: Vec<&str> = way.model.iter().chain(models).map(String::as_str).collect();
         let wanted = Use {
             method: call.method,
             path: call.path.plain(),
-            model: way.model.as_deref().or(model),
+            models: &models,
             risky: way.risk == Risk::Risky,
             last: self.held.last,
         };
@@ -127,6 +156,8 @@ impl Holding<'_> {
             spent: Some((permit, way)),
             cut,
             verdict: Verdict::Lost,
+            witness: None,
+            usage: None,
         })
     }
 
@@ -184,7 +215,8 @@ impl Passage {
             answer = self.broker.issuer.relay(permit, &way, request) => answer.map_err(Stop::Mint),
         };
         match answer {
-            Ok(response) => {
+            Ok((response, witness)) => {
+                self.witness = Some(witness);
                 self.verdict = Verdict::Passed(response.status().as_u16());
                 Ok(response)
             }
@@ -194,6 +226,32 @@ impl Passage {
                 Err(self.broker.refuse(self.asked, None, &stop))
             }
         }
+    }
+
+    /// Searches a piece of the answer for the key. While it is locked away nothing is let through.
+    ///
+    /// # Errors
+    /// The key is gone, so that nobody can say whether it is in there.
+    pub fn search(&self, guard: &mut EchoGuard, piece: &[u8]) -> io::Result<Echo> {
+        let witness = self.witness.as_ref().ok_or_else(|| io::Error::other("there was no call"))?;
+        witness.search(guard, piece)
+    }
+
+    /// Whether the key stands in a text that is there as a whole.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        self.search(&mut EchoGuard::default(), text).map_or(true, |echo| matches!(echo, Echo::At(_)))
+    }
+
+    /// The provider sent the key back: it is on record, and `status` tells.
+    pub fn echoed(&self) {
+        if let Some(witness) = &self.witness {
+            self.broker.echoed(witness.key());
+        }
+    }
+
+    /// What the call used, as far as the answer told.
+    pub fn settle(&mut self, usage: Option<Usage>) {
+        self.usage = usage.or(self.usage);
     }
 
     /// What tells when the call must end.

@@ -51,6 +51,8 @@ pub struct Status {
     pub audit: AuditStatus,
     /// Keys that their provider refused.
     pub quarantined: Vec<KeyName>,
+    /// Keys that their provider sent back in an answer, and that were not rotated since.
+    pub echoed: Vec<KeyName>,
     /// Counts since the start.
     pub answers: Answers,
 }
@@ -104,6 +106,7 @@ impl Broker {
         let refused = keys.iter().flatten().filter(|key| key.quarantine.is_some());
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Status {
+            echoed: inner.echoes().iter().cloned().collect(),
             quarantined: refused.map(|key| key.meta.name.clone()).collect(),
             vault: VaultStatus {
                 state: if inner.vault.is_locked() { "locked" } else { "open" },

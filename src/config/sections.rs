@@ -58,6 +58,7 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         leases_per_uid,
         exe_bytes: table.size("exe_bytes", usual.exe_bytes, 1 << 20..=1 << 30),
         request_bytes: table.size("request_bytes", usual.request_bytes, 1 << 10..=16 << 20),
+        look_bytes: table.size("look_bytes", usual.look_bytes, 1 << 10..=64 << 20),
         header_bytes: table.size("header_bytes", usual.header_bytes, 8 << 10..=256 << 10),
         header_time: table.span("header_time", usual.header_time, time.clone()),
         body_time: table.span("body_time", usual.body_time, time.clone()),

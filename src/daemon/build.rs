@@ -88,6 +88,8 @@ pub(super) fn gateway_options(config: &Config) -> GatewayOptions {
         connections: limits.connections as usize,
         header_bytes: limits.header_bytes,
         idle_time: limits.idle_time,
+        body_time: limits.body_time,
+        look_bytes: limits.look_bytes,
     }
 }
 

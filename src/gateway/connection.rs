@@ -38,8 +38,8 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
     };
     let (running, mut run) = watch::channel(None);
     let service = service_fn(|request| {
-        let (admitted, running) = (&admitted, &running);
-        async move { Ok::<_, Infallible>(reply(admitted, request, running).await) }
+        let (admitted, options, running) = (&admitted, &house.options, &running);
+        async move { Ok::<_, Infallible>(reply(admitted, options, request, running).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -63,11 +63,12 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
 
 async fn reply(
     admitted: &Result<Session, Refusal>,
+    options: &GatewayOptions,
     request: Request<Incoming>,
     running: &watch::Sender<Option<Cut>>,
 ) -> Response<Outgoing> {
     match admitted {
-        Ok(session) => forward(session, request, |cut| drop(running.send_replace(Some(cut)))).await,
+        Ok(session) => forward(session, options, request, |cut| drop(running.send_replace(Some(cut)))).await,
         Err(busy) => refusal(Shape::None, busy),
     }
 }

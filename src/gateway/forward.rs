@@ -2,14 +2,18 @@
 //! upgrade. It reads no rule and holds no key; it asks the broker.
 
 use super::{
-    answer::{self, Outgoing, Stream},
+    GatewayOptions,
+    answer::{self, Outgoing},
     head::{Bad, Head},
+    inspect::{Inspected, Need, inspect, tell_length},
+    stream::Stream,
     upgrade,
 };
 use crate::{
     broker::{Session, Upload, Way},
     ledger::Cut,
-    model::{Code, Refusal},
+    model::{Code, Refusal, Shape},
+    wire::{Framing, UsageReader},
 };
 use http_body_util::{BodyExt, Empty};
 use hyper::{
@@ -17,16 +21,16 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderValue},
 };
-use std::io;
 
 /// Passes one request on. `running` is told what would cut it.
 pub(super) async fn forward(
     session: &Session,
+    options: &GatewayOptions,
     request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Response<Outgoing> {
     let shape = session.broker().shape(request.uri().path());
-    match passed(session, request, running).await {
+    match passed(session, options, request, running).await {
         Ok(response) => response,
         Err(refusal) => answer::refusal(shape, &refusal),
     }
@@ -34,6 +38,7 @@ pub(super) async fn forward(
 
 async fn passed(
     session: &Session,
+    options: &GatewayOptions,
     mut request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Result<Response<Outgoing>, Refusal> {
@@ -45,27 +50,35 @@ async fn passed(
     if head.websocket && !way.websocket {
         return Err(malformed(session, "no websocket is there"));
     }
-    let mut passage = holding.pass(&head.call(), None).await?;
+    let need = if holding.wants_model() { Need::Judged } else { Need::Counted };
+    let Inspected { upload, length, seen } = inspect(&head, &way, body, need, options)
+        .await
+        .map_err(|bad| Refusal::new(bad.code, session.broker().request_id()).saying(bad.why))?;
+    let models = seen.as_ref().map(|seen| seen.models.as_slice()).unwrap_or_default();
+    let mut passage = holding.pass(&head.call(), models).await?;
     running(passage.cut());
-    let response = passage.call(outgoing(&head, &way, body)).await?;
-    let mut response = response.map(|body| Stream { body, _passage: passage });
+    let mut request = outgoing(&head, &way, upload);
+    tell_length(request.headers_mut(), length);
+    let response = passage.call(request).await?;
+    let hides = seen.is_some_and(|seen| seen.edit.is_some());
+    let mut response = response.map(|body| Stream::new(body, passage));
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return match head.websocket {
             true => Ok(upgrade::join(response, upgrade)),
             false => Err(Refusal::new(Code::Upstream, session.broker().request_id())),
         };
     }
+    checked(session, &mut response)?;
+    let framing = content_type(&response).and_then(Framing::of);
+    let reader = framing.filter(|_| way.shape != Shape::None).map(|framing| UsageReader::new(way.shape, framing));
+    response.body_mut().count(reader, hides);
     answer::clean(&mut response, &head.provider);
     Ok(response.map(|stream| Outgoing::Stream(Box::new(stream))))
 }
 
 /// The request as the provider is to see it, but for its host and the key.
-fn outgoing(head: &Head, way: &Way, body: Incoming) -> Request<Upload> {
-    let body = if head.websocket {
-        Empty::new().map_err(|never| match never {}).boxed_unsync()
-    } else {
-        body.map_err(io::Error::other).boxed_unsync()
-    };
+fn outgoing(head: &Head, way: &Way, upload: Upload) -> Request<Upload> {
+    let body = if head.websocket { Empty::new().map_err(|never| match never {}).boxed_unsync() } else { upload };
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = head.headers.clone();
@@ -79,6 +92,25 @@ fn outgoing(head: &Head, way: &Way, body: Incoming) -> Request<Upload> {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     request
+}
+
+/// An answer that carries the key in its head, or that nobody can look into, goes no further.
+fn checked(session: &Session, response: &mut Response<Stream>) -> Result<(), Refusal> {
+    let upstream = || Refusal::new(Code::Upstream, session.broker().request_id());
+    let coding = response.headers().get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(upstream().saying("the provider compressed its answer, which was asked for in the clear"));
+    }
+    let passage = response.body().passage();
+    if response.headers().values().any(|value| passage.is_in(value.as_bytes())) {
+        passage.echoed();
+        return Err(upstream());
+    }
+    Ok(())
+}
+
+fn content_type<B>(response: &Response<B>) -> Option<&str> {
+    response.headers().get(header::CONTENT_TYPE)?.to_str().ok()
 }
 
 fn malformed(session: &Session, why: &'static str) -> Refusal {

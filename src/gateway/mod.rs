@@ -6,8 +6,10 @@ mod answer;
 mod connection;
 mod forward;
 mod head;
+mod inspect;
 mod key;
 mod serve;
+mod stream;
 mod upgrade;
 
 pub use serve::{Entrance, Server};
@@ -23,4 +25,8 @@ pub struct GatewayOptions {
     pub header_bytes: usize,
     /// For a head, and between requests.
     pub idle_time: Duration,
+    /// For a body that is looked into before it goes out.
+    pub body_time: Duration,
+    /// The largest body that is looked into, in bytes.
+    pub look_bytes: usize,
 }

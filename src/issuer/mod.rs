@@ -7,6 +7,8 @@ mod loan;
 mod relay;
 mod upstream;
 
+pub use relay::Witness;
+
 use crate::{
     audit::Audit,
     clock::{Boottime, Clock},

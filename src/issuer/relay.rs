@@ -7,10 +7,32 @@ use crate::{
     policy::Permit,
     recipe::{Inject as Place, Way},
     upstream::{CallError, Download, Inject, Lane, Upload},
-    wire::swap::Lend,
+    vault::Vault,
+    wire::{Echo, EchoGuard, swap::Lend},
 };
 use hyper::{Request, Response, header::HeaderName};
-use std::sync::Arc;
+use std::{io, sync::Arc};
+
+/// Who knows the key that a call was made with, and can say whether some text has it too.
+pub struct Witness {
+    vault: Arc<Vault>,
+    permit: Arc<Permit>,
+}
+
+impl Witness {
+    /// Searches a piece of a stream.
+    ///
+    /// # Errors
+    /// The key is locked away or gone.
+    pub fn search(&self, guard: &mut EchoGuard, piece: &[u8]) -> io::Result<Echo> {
+        self.vault.lend(&self.permit, |key| guard.search(key, piece)).map_err(io::Error::other)
+    }
+
+    /// The key's name.
+    pub fn key(&self) -> &KeyName {
+        self.permit.key()
+    }
+}
 
 impl Issuer {
     /// Where a call with this key would go, and what it would be there; none when it is not this provider's key.
@@ -41,7 +63,7 @@ impl Issuer {
         permit: Permit,
         way: &Way,
         mut request: Request<Upload>,
-    ) -> Result<Response<Download>, MintError> {
+    ) -> Result<(Response<Download>, Witness), MintError> {
         let meta = self.lent(permit.key())?.meta;
         let vault = &self.0.parts.vault;
         let _ = vault.note_use(permit.key(), self.0.parts.clock.wall());
@@ -50,21 +72,23 @@ impl Issuer {
         request.headers_mut().insert(hyper::header::HOST, host);
         let lane = Lane { endpoint: way.endpoint.clone(), key: meta.name, fingerprint: meta.fingerprint };
         let (key, length) = (permit.key().clone(), vault.lend_length(&permit)?);
-        let inject = self.injected(permit, length, &way.inject)?;
-        self.0.parts.upstream.relay(lane, request, inject).await.map_err(|fault| match fault {
+        let permit = Arc::new(permit);
+        let inject = self.injected(permit.clone(), length, &way.inject)?;
+        let response = self.0.parts.upstream.relay(lane, request, inject).await.map_err(|fault| match fault {
             // Locked or removed between the look and the write; or rotated, and then asking again will do.
             CallError::KeyChanged => self
                 .lent(&key)
                 .err()
                 .map_or_else(|| MintError::Call("the key changed while it was being sent".into()), MintError::Key),
             fault => MintError::Call(fault.to_string()),
-        })
+        })?;
+        Ok((response, Witness { vault: vault.clone(), permit }))
     }
 
-    fn injected(&self, permit: Permit, length: usize, place: &Place) -> Result<Inject, MintError> {
+    fn injected(&self, permit: Arc<Permit>, length: usize, place: &Place) -> Result<Inject, MintError> {
         let fault = |_| MintError::Call("the provider's header has no name".into());
         let header = HeaderName::from_bytes(place.header.as_bytes()).map_err(fault)?;
-        let (permit, vault) = (Arc::new(permit), self.0.parts.vault.clone());
+        let vault = self.0.parts.vault.clone();
         let lend =
             Box::new(move || -> Box<dyn Lend> { Box::new(Loan { vault: vault.clone(), permit: permit.clone() }) });
         Ok(Inject { header, prefix: place.prefix.clone(), length, lend })

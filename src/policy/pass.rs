@@ -26,8 +26,8 @@ pub struct Use<'a> {
     pub method: &'a str,
     /// The provider's own path, without a query.
     pub path: &'a str,
-    /// The model that the body names, where somebody looked.
-    pub model: Option<&'a str>,
+    /// Every model that may serve it, as path and body name them; none where nobody could read it.
+    pub models: &'a [&'a str],
     /// Whether it deletes, uploads, trains, or starts work that goes on alone.
     pub risky: bool,
     /// Whether it would be the key's last use.
@@ -92,7 +92,8 @@ fn allows(scope: &Scope, wanted: &Use<'_>) -> Result<(), OutOfScope> {
         return Err(OutOfScope::Path);
     }
     match models {
-        Some(models) if !wanted.model.is_some_and(|model| fits(models, model)) => Err(OutOfScope::Model),
+        Some(_) if wanted.models.is_empty() => Err(OutOfScope::Model),
+        Some(models) if !wanted.models.iter().all(|model| fits(models, model)) => Err(OutOfScope::Model),
         _ => Ok(()),
     }
 }
@@ -105,22 +106,22 @@ fn fits(patterns: &[String], text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn judged(scopes: &[&str], method: &str, path: &str, model: Option<&str>) -> Result<(), OutOfScope> {
+    fn judged(scopes: &[&str], method: &str, path: &str, models: &[&str]) -> Result<(), OutOfScope> {
         let scopes: Vec<Scope> = scopes.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let key = "dashscope/main".parse().unwrap();
         let granted = Granted { key: &key, rule: "mine", scopes: &scopes, risky: Risky::Refused };
-        pass(&granted, &Use { method, path, model, risky: false, last: false }, Boottime::from_nanos(1)).map(drop)
+        pass(&granted, &Use { method, path, models, risky: false, last: false }, Boottime::from_nanos(1)).map(drop)
     }
 
     #[test]
     fn every_scope_must_allow_a_use() {
         let (wide, narrow) = (r#"{"paths":["/v1/**"]}"#, r#"{"methods":["POST"],"paths":["/v1/chat/*"]}"#);
-        assert_eq!(judged(&[wide, narrow], "POST", "/v1/chat/completions", None), Ok(()));
-        assert_eq!(judged(&[wide, narrow], "GET", "/v1/chat/completions", None), Err(OutOfScope::Method));
-        assert_eq!(judged(&[wide, narrow], "POST", "/v1/files", None), Err(OutOfScope::Path));
-        assert_eq!(judged(&[wide, narrow], "POST", "/admin", None), Err(OutOfScope::Path));
-        assert_eq!(judged(&[], "DELETE", "/anything", None), Ok(()));
-        assert_eq!(judged(&[r#"{"methods":[]}"#], "GET", "/", None), Err(OutOfScope::Method), "an empty list: nothing");
+        assert_eq!(judged(&[wide, narrow], "POST", "/v1/chat/completions", &[]), Ok(()));
+        assert_eq!(judged(&[wide, narrow], "GET", "/v1/chat/completions", &[]), Err(OutOfScope::Method));
+        assert_eq!(judged(&[wide, narrow], "POST", "/v1/files", &[]), Err(OutOfScope::Path));
+        assert_eq!(judged(&[wide, narrow], "POST", "/admin", &[]), Err(OutOfScope::Path));
+        assert_eq!(judged(&[], "DELETE", "/anything", &[]), Ok(()));
+        assert_eq!(judged(&[r#"{"methods":[]}"#], "GET", "/", &[]), Err(OutOfScope::Method), "an empty list: nothing");
     }
 
     #[test]
@@ -128,7 +129,7 @@ mod tests {
         let key = "dashscope/main".parse().unwrap();
         let may = |risky, last| {
             let granted = Granted { key: &key, rule: "mine", scopes: &[], risky };
-            let wanted = Use { method: "DELETE", path: "/v1/files/1", model: None, risky: true, last };
+            let wanted = Use { method: "DELETE", path: "/v1/files/1", models: &[], risky: true, last };
             pass(&granted, &wanted, Boottime::from_nanos(1)).is_ok()
         };
         assert!(!may(Risky::Refused, false) && !may(Risky::Refused, true));
@@ -139,8 +140,8 @@ mod tests {
     #[test]
     fn a_model_that_nobody_could_read_is_out_of_scope() {
         let scope = &[r#"{"models":["qwen-*"]}"#];
-        assert_eq!(judged(scope, "POST", "/", Some("qwen-plus")), Ok(()));
-        assert_eq!(judged(scope, "POST", "/", Some("gpt-5")), Err(OutOfScope::Model));
-        assert_eq!(judged(scope, "POST", "/", None), Err(OutOfScope::Model));
+        assert_eq!(judged(scope, "POST", "/", &["qwen-plus"]), Ok(()));
+        assert_eq!(judged(scope, "POST", "/", &["qwen-plus", "gpt-5"]), Err(OutOfScope::Model));
+        assert_eq!(judged(scope, "POST", "/", &[]), Err(OutOfScope::Model));
     }
 }
