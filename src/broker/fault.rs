@@ -37,7 +37,7 @@ pub enum OperatorError {
     #[error(transparent)]
     Place(#[from] PlaceFault),
     /// A value that the recipe does not know.
-    #[error("provider `{0}` knows no value `{1}`")]
+    #[error("provider `{0}` knows no value `{1}`: it takes none, so leave out --set (`set`)")]
     Set(String, String),
     /// Provider.
     #[error(transparent)]
