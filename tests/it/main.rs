@@ -38,6 +38,7 @@ mod openapi;
 mod owners;
 mod policy;
 mod snapshot;
+mod system;
 mod tour;
 mod units;
 mod warm;
