@@ -146,7 +146,7 @@ impl Audit {
         })?;
         let Opened { sink, reading, inode } = Opened::at(&path)?;
         let fault = |source| AuditError::Open { path: path.clone(), source };
-        let resumed = resume(&reading, mark).map_err(fault)?;
+        let resumed = resume(&path, &reading, mark).map_err(fault)?;
         let length = reading.metadata().map_err(fault)?.len();
         let seq = resumed.at.seq;
         let mut log = Log {

@@ -255,3 +255,71 @@ fn each_client_is_told_in_its_own_words() {
     assert_eq!(told("/dashscope/elsewhere")["code"], "denied");
     assert_eq!(told("/gemini/v1beta/models/x:generateContent")["error"]["status"], "PERMISSION_DENIED");
 }
+
+#[test]
+fn a_models_scope_is_kept_whatever_the_body_looks_like() {
+    let world =
+        World::with_key(&format!("[limits]\nlook_bytes = \"1KiB\"\n{MINE}scope = {{ models = [\"qwen-p*\"] }}"));
+    let key = world.virtual_key("");
+    let ask = |body: &str| world.call(&key, "POST", CHAT, body);
+    assert_eq!(ask(QUESTION).status, 200);
+    let reached = world.studio.requests();
+    assert_eq!(refused(&ask(&QUESTION.replace("qwen-plus", "qwen-max"))), (403, "denied".into()));
+    for (body, code) in [
+        (r#"{"messages":[]}"#.to_owned(), "denied"),
+        (QUESTION.replace("\"messages\"", "\"model\":\"qwen-max\",\"messages\""), "malformed"),
+        (QUESTION.replace("\"messages\"", "\"mod\\u0065l\":\"qwen-max\",\"messages\""), "malformed"),
+        ("model=qwen-plus".into(), "malformed"),
+        (QUESTION.replace("Who", &"Who ".repeat(400)), "too_large"),
+    ] {
+        assert_eq!(refused(&ask(&body)).1, code, "{body}");
+    }
+    assert_eq!(world.studio.requests(), reached, "none of it left the machine");
+}
+
+#[test]
+fn a_stream_has_its_usage_event_only_for_whom_it_asked() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    let told = |body: &str| world.call(&key, "POST", CHAT, body).text();
+    let asked = STREAM.replace("\"stream\":true", "\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+    assert!(told(&asked).contains("completion_tokens"));
+    let unasked = told(STREAM);
+    assert!(!unasked.contains("completion_tokens") && unasked.contains("[DONE]"), "{unasked}");
+    assert_eq!(told(&asked).matches("data: ").count(), unasked.matches("data: ").count() + 1);
+}
+
+#[test]
+fn a_key_that_the_provider_sends_back_goes_no_further() {
+    let world = World::new(MINE);
+    let real = world.add_key("dashscope/main");
+    remember(&real);
+    let key = world.virtual_key("");
+    for fault in [Fault::EchoBody, Fault::EchoHead] {
+        world.studio.next(fault);
+        let mut stream = world.gateway();
+        send(&mut stream, &key, "POST", CHAT, QUESTION);
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        let text = String::from_utf8_lossy(&all);
+        assert!(!text.contains(&real) && !text.contains(&real[..real.len() / 2]), "{fault:?}");
+    }
+    assert_eq!(world.status()["echoed"][0], "dashscope/main");
+    assert!(world.audit().iter().any(|line| line["record"] == "key_echoed"));
+    world.studio.next(Fault::Compressed);
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).status, 502, "nobody can look into it");
+    let fresh = crate::harness::random_key();
+    world.studio.register(&fresh);
+    world.rotate(&fresh);
+    assert_eq!(world.status()["echoed"], serde_json::json!([]));
+}
+
+#[test]
+fn a_key_in_the_body_is_a_leak() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    let before = world.studio.requests();
+    let body = QUESTION.replace("Who are you?", &format!("{}{key}", "x".repeat(9000)));
+    assert_eq!(refused(&world.call(&key, "POST", CHAT, &body)), (400, "malformed".into()));
+    assert_eq!(world.studio.requests(), before);
+}

@@ -40,6 +40,19 @@ fn left_open(stream: &mut UnixStream) -> (Duration, String) {
 }
 
 #[test]
+fn every_limit_has_a_test_that_sets_it() {
+    let config = include_str!("../../config/sixty.toml");
+    let limits = config.split("[limits]").nth(1).unwrap().split("\n[").next().unwrap();
+    let keys: Vec<_> = limits.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), 13, "{keys:?}");
+    // Only what a test hands to a daemon counts, and not this line.
+    let tests = [include_str!("hostile.rs"), include_str!("identity.rs"), include_str!("gateway.rs")].concat();
+    for key in keys {
+        assert!([format!("\"{key} = "), format!("n{key} = ")].iter().any(|set| tests.contains(set)), "{key}");
+    }
+}
+
+#[test]
 fn the_129th_connection_of_a_user_is_told_busy_and_others_are_served() {
     let world = limited("");
     let mut all: Vec<_> = (0..128).map(|_| open(&world)).collect();

@@ -138,6 +138,18 @@ fn the_bytes_of_a_program_count_when_a_rule_names_their_hash() {
 }
 
 #[test]
+fn a_program_over_exe_bytes_has_no_hash_and_one_within_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let right = copied(&program(), &folder.path().join("right"));
+    let rule = rule(&format!("{{ exe_sha256 = \"{}\" }}", sha256(&right)));
+    assert!(right.metadata().unwrap().len() > 1 << 20);
+    let world = World::with_key(&format!("[limits]\nexe_bytes = \"1MiB\"\n{rule}"));
+    assert_denied(&mint_by(&world, &right, "").output().unwrap());
+    let world = World::with_key(&format!("[limits]\nexe_bytes = \"1024MiB\"\n{rule}"));
+    id(&mint_by(&world, &right, "").output().unwrap());
+}
+
+#[test]
 fn while_a_large_program_is_hashed_others_are_served() {
     let world = World::with_key(&rule(&format!("{{ exe_sha256 = \"{}\" }}", "0".repeat(64))));
     let large = copied(&program(), &world.path("bin/large"));

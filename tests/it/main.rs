@@ -39,6 +39,7 @@ mod openapi;
 mod owners;
 mod policy;
 mod snapshot;
+mod system;
 mod tour;
 mod units;
 mod warm;
