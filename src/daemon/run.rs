@@ -12,7 +12,10 @@ use crate::{
     config::Config,
     endpoint::{ControlOptions, Door, Entrance, Server},
     observe::{About, metrics, status},
-    sys::socket::{BindError, Modes, Place, bind_unix},
+    sys::{
+        alloc,
+        socket::{BindError, Modes, Place, bind_unix},
+    },
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -65,6 +68,7 @@ fn control(broker: &Broker, about: &Arc<About>) -> Door {
 async fn keep(broker: &Broker, config: &Config, signals: &mut Signals, doors: &mut [Served]) {
     let period = notify::watchdog_period().unwrap_or(Duration::MAX).min(Duration::from_secs(1));
     let mut tick = tokio::time::interval(period);
+    let mut ended = 0;
     loop {
         tokio::select! {
             _ = tick.tick() => {
@@ -73,6 +77,10 @@ async fn keep(broker: &Broker, config: &Config, signals: &mut Signals, doors: &m
                     broker.lock_if_idle(after);
                 }
                 doors.iter_mut().for_each(Served::look_after);
+                let ended_by_now = doors.iter().map(|door| door.entrance.ended()).sum();
+                if std::mem::replace(&mut ended, ended_by_now) != ended_by_now {
+                    alloc::give_back();
+                }
                 notify::watchdog();
                 notify::status(&told(broker));
             }

@@ -6,11 +6,19 @@ use super::{
 };
 use crate::{broker::Broker, clock::Clock, sys::scrub};
 use nix::errno::Errno;
-use std::{io, os::unix::net::UnixListener as StdListener, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::unix::net::UnixListener as StdListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinHandle,
 };
 use tracing::{error, warn};
@@ -32,8 +40,13 @@ impl Entrance {
     /// An entrance whose connections are spread over these loops by the kernel.
     pub fn new(door: Door, broker: Broker, clock: Clock, options: EndpointOptions, loops: Vec<Handle>) -> Self {
         let slots = Arc::new(Semaphore::new(options.connections));
-        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-        Self { house: Arc::new(House { broker, door, options, clock, slots, turned_away }), loops }
+        let (turned_away, ended) = (Arc::new(Semaphore::new(TURNED_AWAY)), AtomicU64::new(0));
+        Self { house: Arc::new(House { broker, door, options, clock, slots, ended, turned_away }), loops }
+    }
+
+    /// How many connections have ended since it was made.
+    pub fn ended(&self) -> u64 {
+        self.house.ended.load(Ordering::Relaxed)
     }
 
     /// Serves a listener until the server is drained. It comes from outside, so that tests choose it.
@@ -74,11 +87,7 @@ async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiv
         let Ok(slot) = house.slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (house, closing) = (house.clone(), closing.clone());
-                scrub::spawn(async move {
-                    attend(house, stream, closing).await;
-                    drop(slot);
-                });
+                scrub::spawn(serve(house.clone(), stream, closing.clone(), slot));
             }
             Err(fault) => match class(&fault) {
                 Class::Peer => {}
@@ -93,6 +102,12 @@ async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiv
             },
         }
     }
+}
+
+async fn serve(house: Arc<House>, stream: UnixStream, closing: watch::Receiver<bool>, slot: OwnedSemaphorePermit) {
+    attend(house.clone(), stream, closing).await;
+    house.ended.fetch_add(1, Ordering::Relaxed);
+    drop(slot);
 }
 
 /// Whose fault it is: accept(2).
