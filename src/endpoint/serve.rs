@@ -56,7 +56,7 @@ impl Entrance {
         let mut accepting = Vec::with_capacity(self.loops.len());
         for each in &self.loops {
             let (listener, house, closed) = (listener.try_clone()?, self.house.clone(), closed.clone());
-            accepting.push(scrub::spawn_on(each, accept(listener, house, closed)));
+            accepting.push(scrub::spawn_shallow_on(each, accept(listener, house, closed)));
         }
         Ok(Server { accepting, closing })
     }
@@ -87,7 +87,12 @@ async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiv
         let Ok(slot) = house.slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                scrub::spawn(serve(house.clone(), stream, closing.clone(), slot));
+                let served = serve(house.clone(), stream, closing.clone(), slot);
+                match house.door {
+                    Door::Broker => scrub::spawn_shallow(served),
+                    // Keys come in here, and are tried at their provider.
+                    Door::Control(_) => scrub::spawn(served),
+                };
             }
             Err(fault) => match class(&fault) {
                 Class::Peer => {}
