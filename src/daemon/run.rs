@@ -13,7 +13,10 @@ use crate::{
     endpoint::{self, ControlOptions, Door},
     gateway,
     observe::{About, metrics, status},
-    sys::socket::{BindError, Modes, Place, bind_unix},
+    sys::{
+        alloc,
+        socket::{BindError, Modes, Place, bind_unix},
+    },
 };
 use std::{os::unix::net::UnixListener, path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -71,6 +74,7 @@ fn control(broker: &Broker, about: &Arc<About>) -> Door {
 async fn keep(broker: &Broker, config: &Config, signals: &mut Signals, doors: &mut [Served]) {
     let period = notify::watchdog_period().unwrap_or(Duration::MAX).min(Duration::from_secs(1));
     let mut tick = tokio::time::interval(period);
+    let mut ended = 0;
     loop {
         tokio::select! {
             _ = tick.tick() => {
@@ -79,6 +83,10 @@ async fn keep(broker: &Broker, config: &Config, signals: &mut Signals, doors: &m
                     broker.lock_if_idle(after);
                 }
                 doors.iter_mut().for_each(Served::look_after);
+                let ended_by_now = doors.iter().map(|door| door.entrance.ended()).sum();
+                if std::mem::replace(&mut ended, ended_by_now) != ended_by_now {
+                    alloc::give_back();
+                }
                 notify::watchdog();
                 notify::status(&told(broker));
             }
@@ -116,6 +124,13 @@ impl Entrance {
         match self {
             Entrance::Endpoint(entrance) => entrance.serve(listener).map(Server::Endpoint),
             Entrance::Gateway(entrance) => entrance.serve(listener).map(Server::Gateway),
+        }
+    }
+
+    fn ended(&self) -> u64 {
+        match self {
+            Entrance::Endpoint(entrance) => entrance.ended(),
+            Entrance::Gateway(entrance) => entrance.ended(),
         }
     }
 }

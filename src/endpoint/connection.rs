@@ -16,7 +16,14 @@ use crate::{
 };
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, future::Future, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    os::fd::AsFd,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 use tokio::{
     net::UnixStream,
     sync::{Semaphore, watch},
@@ -33,6 +40,8 @@ pub(super) struct House {
     pub(super) slots: Arc<Semaphore>,
     /// Who has them.
     pub(super) guests: Guests,
+    /// How many connections have ended.
+    pub(super) ended: AtomicU64,
     /// One for each connection that is only told `busy`.
     pub(super) turned_away: Arc<Semaphore>,
 }

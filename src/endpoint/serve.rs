@@ -14,11 +14,14 @@ use nix::errno::Errno;
 use std::{
     io,
     os::{fd::AsFd, unix::net::UnixListener as StdListener},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     runtime::Handle,
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch},
     task::JoinHandle,
@@ -43,11 +46,14 @@ impl Entrance {
     /// An entrance whose connections are spread over these loops by the kernel.
     pub fn new(door: Door, broker: Broker, clock: Clock, options: EndpointOptions, loops: Vec<Handle>) -> Self {
         let slots = Arc::new(Semaphore::new(options.connections));
-        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-        Self {
-            house: Arc::new(House { broker, door, options, clock, slots, guests: Guests::default(), turned_away }),
-            loops,
-        }
+        let (turned_away, ended) = (Arc::new(Semaphore::new(TURNED_AWAY)), AtomicU64::new(0));
+        let guests = Guests::default();
+        Self { house: Arc::new(House { broker, door, options, clock, slots, guests, ended, turned_away }), loops }
+    }
+
+    /// How many connections have ended since it was made.
+    pub fn ended(&self) -> u64 {
+        self.house.ended.load(Ordering::Relaxed)
     }
 
     /// Serves a listener until the server is drained. It comes from outside, so that tests choose it.
@@ -57,7 +63,7 @@ impl Entrance {
         let mut accepting = Vec::with_capacity(self.loops.len());
         for each in &self.loops {
             let (listener, house, closed) = (listener.try_clone()?, self.house.clone(), closed.clone());
-            accepting.push(scrub::spawn_on(each, accept(listener, house, closed)));
+            accepting.push(scrub::spawn_shallow_on(each, accept(listener, house, closed)));
         }
         Ok(Server { accepting, closing })
     }
@@ -88,11 +94,12 @@ async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiv
         let Ok(slot) = slot(&house, &listener).await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (house, closing) = (house.clone(), closing.clone());
-                scrub::spawn(async move {
-                    attend(house, stream, closing).await;
-                    drop(slot);
-                });
+                let served = serve(house.clone(), stream, closing.clone(), slot);
+                match house.door {
+                    Door::Broker => scrub::spawn_shallow(served),
+                    // Keys come in here, and are tried at their provider.
+                    Door::Control(_) => scrub::spawn(served),
+                };
             }
             Err(fault) => match class(&fault) {
                 Class::Peer => {}
@@ -122,6 +129,12 @@ async fn slot(house: &House, listener: &UnixListener) -> Result<OwnedSemaphorePe
 
 /// How often a full house looks whether somebody waits.
 const LOOK: Duration = Duration::from_millis(10);
+
+async fn serve(house: Arc<House>, stream: UnixStream, closing: watch::Receiver<bool>, slot: OwnedSemaphorePermit) {
+    attend(house.clone(), stream, closing).await;
+    house.ended.fetch_add(1, Ordering::Relaxed);
+    drop(slot);
+}
 
 /// Whose fault it is: accept(2).
 enum Class {

@@ -13,7 +13,12 @@ use crate::{
 };
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, os::fd::AsFd, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    os::fd::AsFd,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 use tokio::{
     net::UnixStream,
     sync::{Semaphore, watch},
@@ -25,6 +30,8 @@ pub(super) struct House {
     pub(super) options: GatewayOptions,
     /// One for each open connection.
     pub(super) slots: Arc<Semaphore>,
+    /// How many connections have ended.
+    pub(super) ended: AtomicU64,
 }
 
 /// How long a call whose lease has ended may take to say so.

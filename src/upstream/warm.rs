@@ -129,6 +129,8 @@ impl Pool {
 
     /// Connects, waits for the idle limit, and drops what nobody took.
     async fn keep(self, endpoint: Endpoint) {
+        // The caller that took the last one gets its answer first.
+        tokio::task::yield_now().await;
         let Ok(connection) = self.connect(&endpoint).await else { return };
         if let Some(ready) = self.ready().get_mut(&endpoint) {
             ready.connection = Some(connection);
