@@ -5,8 +5,8 @@ use super::{Asked, Inner, Session, refuse::Stop};
 use crate::{
     audit::{Decision, Judged, Outcome, Verdict},
     ledger::{Cut, Held},
-    model::{Code, Refusal},
-    policy::{self, Granted, Permit, Use},
+    model::{Code, Principal, Refusal},
+    policy::{self, Bearer, Granted, Permit, Use},
     upstream::{Download, Upload},
 };
 use hyper::{Request, Response};
@@ -66,7 +66,7 @@ impl Holding<'_> {
         let terms = &self.held.terms;
         let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes };
         let permit = policy::pass(&granted, wanted, broker.clock.boot())?;
-        let principal = broker.attestor.identify(&self.session.peer, &self.session.broker.policy().needs)?;
+        let principal = self.principal()?;
         let cut = broker.ledger.take_use(self.held.lease)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease };
         if let Err(fault) = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged }) {
@@ -88,6 +88,7 @@ impl Holding<'_> {
         let broker = &self.session.broker.0;
         let peer = &self.session.peer;
         match &self.held.owner {
+            _ if peer.bearer().is_some() => self.bearer_is_enough()?,
             Some(owner) => broker.attestor.holds(peer, owner)?,
             None => self.is_the_rules()?,
         }
@@ -101,18 +102,37 @@ impl Holding<'_> {
     /// A key without a process is good for whom its rule would give it to now.
     fn is_the_rules(&self) -> Result<(), Stop> {
         let (broker, policy) = (&self.session.broker.0, self.session.broker.policy());
-        let principal = broker.attestor.identify(&self.session.peer, &policy.needs)?;
         let terms = &self.held.terms;
-        let gives = |rule: &policy::Rule| rule.name == terms.rule && rule.speaks_of(&principal, &terms.key);
-        let same = principal.uid == terms.uid && policy.rules.0.iter().any(gives);
-        if same { Ok(()) } else { Err(Stop::NotTheHolder) }
+        for peer in self.session.peer.everyone() {
+            let principal = broker.attestor.identify(peer, &policy.needs)?;
+            let gives = |rule: &policy::Rule| rule.name == terms.rule && rule.speaks_of(&principal, &terms.key);
+            if principal.uid != terms.uid || !policy.rules.0.iter().any(gives) {
+                return Err(Stop::NotTheHolder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nobody can tell who the peer is, the rule of the lease says whether having the key is enough.
+    fn bearer_is_enough(&self) -> Result<(), Stop> {
+        let (policy, terms) = (self.session.broker.policy(), &self.held.terms);
+        let says = |rule: &policy::Rule| rule.name == terms.rule && rule.bearer == Bearer::Enough;
+        if policy.rules.0.iter().any(says) { Ok(()) } else { Err(Stop::Unseen) }
+    }
+
+    /// Who is put on record: what can be told of the peer.
+    fn principal(&self) -> Result<Principal, Stop> {
+        let session = self.session;
+        match session.peer.bearer() {
+            Some(bare) => Ok(bare),
+            None => Ok(session.broker.0.attestor.identify(&session.peer, &session.broker.policy().needs)?),
+        }
     }
 
     /// A no with its record: who tried, and which lease.
     fn refused(&self, stop: &Stop) -> Refusal {
         let broker = &self.session.broker.0;
-        let known = broker.attestor.identify(&self.session.peer, &self.session.broker.policy().needs);
-        if let Ok(principal) = known
+        if let Ok(principal) = self.principal()
             && self.session.room_for_a_refusal().is_ok()
         {
             let judged = Judged::Refused { key: Some(&self.held.terms.key), code: stop.code().0 };

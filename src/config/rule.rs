@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{Kind, Malformed, Pattern},
-    policy::{Detach, Rule, Rules},
+    policy::{Bearer, Detach, Rule, Rules},
 };
 
 /// Reads all rules; `value` is the whole list.
@@ -45,6 +45,7 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
     let rate = table.take("rate").and_then(|value| value.parse("\"60/min\"", str::parse));
     let share = bounds::share(table, &ttl);
     let detached = table.take("detached").and_then(|value| value.flag()).unwrap_or_default();
+    let alone = table.take("bearer_alone");
     bounds::approve(table);
     let mut rule = Rule {
         name: name.unwrap_or_default().to_owned(),
@@ -57,9 +58,10 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
         scope: scope.map(bounds::scope).unwrap_or_default(),
         share,
         detach: if detached { Detach::Allowed } else { Detach::Refused },
+        bearer: if alone.and_then(|value| value.flag()) == Some(true) { Bearer::Enough } else { Bearer::NotEnough },
     };
     (rule.peer, rule.keys, rule.kinds) = (peer?, keys?, kinds?);
-    only_for_virtual(&rule, uses.into_iter().chain(scope));
+    only_for_virtual(&rule, uses.into_iter().chain(scope).chain(alone));
     cap(&mut rule, &ttl, context);
     name.map(|_| rule)
 }
@@ -113,7 +115,7 @@ fn only_for_virtual<'a>(rule: &Rule, fields: impl Iterator<Item = Value<'a>>) {
         return;
     }
     for field in fields {
-        let message = format!("`{}` bounds virtual keys alone, and this rule gives none", field.key());
+        let message = format!("`{}` is about virtual keys alone, and this rule gives none", field.key());
         field.warning(
             message,
             "the provider's own tokens cannot be narrowed: add \"virtual\" to kinds, or leave it out",

@@ -4,7 +4,7 @@
 use super::{
     GatewayOptions,
     answer::{Outgoing, refusal},
-    forward::forward,
+    forward::{Way, forward},
 };
 use crate::{
     broker::{Broker, Session},
@@ -15,7 +15,8 @@ use hyper::{Request, Response, body::Incoming, server::conn::http1, service::ser
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{convert::Infallible, os::fd::AsFd, sync::Arc, time::Duration};
 use tokio::{
-    net::UnixStream,
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
     sync::{Semaphore, watch},
 };
 
@@ -30,16 +31,43 @@ pub(super) struct House {
 /// How long a call whose lease has ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
+/// A connection, by either way.
+pub(super) enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// Identifies a connection and serves it. Who cannot be identified is told nothing.
+pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Receiver<bool>) {
+    match stream {
+        Stream::Unix(stream) => match house.broker.admit(stream.as_fd(), "gateway") {
+            Err(refusal) if refusal.code != Code::Busy => {}
+            admitted => serve(&house, Way::Unix, admitted, stream, closing).await,
+        },
+        Stream::Tcp(stream) => match house.broker.admit_tcp(stream.as_fd(), "gateway").await {
+            Err(refusal) if refusal.code != Code::Busy => {}
+            admitted => {
+                // Events of a stream are small, and each is awaited.
+                let _ = stream.set_nodelay(true);
+                let way = Way::Tcp { origins: &house.options.origins };
+                serve(&house, way, admitted, stream, closing).await;
+            }
+        },
+    }
+}
+
 /// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes.
-pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: watch::Receiver<bool>) {
-    let admitted = match house.broker.admit(stream.as_fd(), "gateway") {
-        Err(refusal) if refusal.code != Code::Busy => return,
-        admitted => admitted,
-    };
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    house: &House,
+    way: Way<'_>,
+    admitted: Result<Session, Refusal>,
+    stream: S,
+    mut closing: watch::Receiver<bool>,
+) {
     let (running, mut run) = watch::channel(None);
     let service = service_fn(|request| {
         let (admitted, running) = (&admitted, &running);
-        async move { Ok::<_, Infallible>(reply(admitted, request, running).await) }
+        async move { Ok::<_, Infallible>(reply(admitted, way, request, running).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -63,11 +91,12 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
 
 async fn reply(
     admitted: &Result<Session, Refusal>,
+    way: Way<'_>,
     request: Request<Incoming>,
     running: &watch::Sender<Option<Cut>>,
 ) -> Response<Outgoing> {
     match admitted {
-        Ok(session) => forward(session, request, |cut| drop(running.send_replace(Some(cut)))).await,
+        Ok(session) => forward(session, way, request, |cut| drop(running.send_replace(Some(cut)))).await,
         Err(busy) => refusal(busy),
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     answer::{self, Outgoing, Stream},
     head::{Bad, Head},
-    upgrade,
+    upgrade, web,
 };
 use crate::{
     broker::{Session, Upload},
@@ -20,13 +20,26 @@ use hyper::{
 };
 use std::io;
 
+/// How a request came.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way<'a> {
+    /// By the Unix socket, which no web page can reach.
+    Unix,
+    /// By TCP; these pages may call.
+    Tcp {
+        /// Their origins.
+        origins: &'a [String],
+    },
+}
+
 /// Passes one request on. `running` is told what would cut it.
 pub(super) async fn forward(
     session: &Session,
+    way: Way<'_>,
     request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Response<Outgoing> {
-    match passed(session, request, running).await {
+    match passed(session, way, request, running).await {
         Ok(response) => response,
         Err(refusal) => answer::refusal(&refusal),
     }
@@ -34,11 +47,16 @@ pub(super) async fn forward(
 
 async fn passed(
     session: &Session,
+    way: Way<'_>,
     mut request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Result<Response<Outgoing>, Refusal> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    if let Way::Tcp { origins } = way {
+        let id = session.broker().request_id();
+        web::check(&parts.headers, origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
+    }
     let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
     let holding = session.holding(&head.key.digest(), &head.provider)?;
     let wanted = Use { method: head.method.as_str(), path: &head.path, model: None };

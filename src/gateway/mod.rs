@@ -1,4 +1,5 @@
-//! The gateway: a virtual key in, the provider's answer out. An injecting reverse proxy for HTTP/1.1, on a Unix socket.
+//! The gateway: a virtual key in, the provider's answer out. An injecting reverse proxy for HTTP/1.1, on a Unix
+//! socket and on loopback TCP.
 //! It never holds the real key, never takes the provider's host from a request, and passes nothing on that it has not
 //! understood.
 
@@ -9,13 +10,14 @@ mod head;
 mod key;
 mod serve;
 mod upgrade;
+mod web;
 
 pub use serve::{Entrance, Server};
 
 use std::time::Duration;
 
 /// Bounds of every connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct GatewayOptions {
     /// Open connections in all.
     pub connections: usize,
@@ -23,4 +25,6 @@ pub struct GatewayOptions {
     pub header_bytes: usize,
     /// For a head, and between requests.
     pub idle_time: Duration,
+    /// Origins of web pages that may call by TCP.
+    pub origins: Vec<String>,
 }

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{Kind, Scope, Ttl},
-        policy::{Condition, Detach, Rule, TtlRange},
+        policy::{Bearer, Condition, Detach, Rule, TtlRange},
     };
 
     #[test]
@@ -73,6 +73,7 @@ mod tests {
             scope: Scope::default(),
             share: None,
             detach: Detach::Refused,
+            bearer: Bearer::NotEnough,
         };
         let rules = Rules(vec![
             rule("unit", vec![Condition::Uid(1), Condition::Unit("ci.service".parse().unwrap())]),

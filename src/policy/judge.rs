@@ -115,7 +115,7 @@ fn holder(rule: &Rule, principal: &Principal) -> String {
 mod tests {
     use super::*;
     use crate::model::{Kind, Scope};
-    use crate::policy::{Condition, TtlRange};
+    use crate::policy::{Bearer, Condition, TtlRange};
 
     pub(crate) fn rule(name: &str, peer: Vec<Condition>) -> Rule {
         Rule {
@@ -129,6 +129,7 @@ mod tests {
             scope: Scope::default(),
             share: None,
             detach: Detach::Refused,
+            bearer: Bearer::NotEnough,
         }
     }
 

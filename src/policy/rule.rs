@@ -26,6 +26,7 @@ impl Rules {
             scope: Scope::default(),
             share: None,
             detach: Detach::Allowed,
+            bearer: Bearer::NotEnough,
         }])
     }
 }
@@ -53,6 +54,8 @@ pub struct Rule {
     pub share: Option<Duration>,
     /// Whether a lease may outlive every process.
     pub detach: Detach,
+    /// Whether a virtual key is good for a peer of which nothing can be told.
+    pub bearer: Bearer,
 }
 
 impl Rule {
@@ -84,6 +87,16 @@ pub enum Detach {
     Refused,
     /// A lease may have no process.
     Allowed,
+}
+
+/// What it means to have a virtual key, where the peer cannot be told: on loopback TCP alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Bearer {
+    /// Nothing: the peer must be its holder.
+    #[default]
+    NotEnough,
+    /// Whoever has it may use it.
+    Enough,
 }
 
 /// One thing that must be true of a peer. An absent fact makes it false.

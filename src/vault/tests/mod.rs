@@ -4,7 +4,7 @@ use super::{derive::tests::CHEAP, entry::tests::meta, *};
 use crate::{
     clock::Winder,
     model::{Kind, Principal, Request, Scope, Ttl},
-    policy::{Detach, Rule, Rules, TtlRange, judge},
+    policy::{Bearer, Detach, Rule, Rules, TtlRange, judge},
 };
 use std::{fs, time::Duration};
 use tempfile::TempDir;
@@ -71,6 +71,7 @@ fn permit(key: &str) -> Permit {
         scope: Scope::default(),
         share: None,
         detach: Detach::Refused,
+        bearer: Bearer::NotEnough,
     };
     let principal = Principal {
         uid: 1,
