@@ -4,7 +4,7 @@
 use super::{
     GatewayOptions,
     answer::{Outgoing, refusal},
-    forward::forward,
+    forward::{Door, forward},
 };
 use crate::{
     broker::{Broker, Session},
@@ -20,7 +20,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::UnixStream,
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
     sync::{Semaphore, watch},
 };
 
@@ -37,16 +38,43 @@ pub(super) struct House {
 /// How long a call whose lease has ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
+/// A connection, by either way.
+pub(super) enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// Identifies a connection and serves it. Who cannot be identified is told nothing.
+pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Receiver<bool>) {
+    match stream {
+        Stream::Unix(stream) => match house.broker.admit(stream.as_fd(), "gateway") {
+            Err(refusal) if refusal.code != Code::Busy => {}
+            admitted => serve(&house, Door::Unix, admitted, stream, closing).await,
+        },
+        Stream::Tcp(stream) => match house.broker.admit_tcp(stream.as_fd(), "gateway").await {
+            Err(refusal) if refusal.code != Code::Busy => {}
+            admitted => {
+                // Events of a stream are small, and each is awaited.
+                let _ = stream.set_nodelay(true);
+                let way = Door::Tcp { origins: &house.options.origins };
+                serve(&house, way, admitted, stream, closing).await;
+            }
+        },
+    }
+}
+
 /// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes.
-pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: watch::Receiver<bool>) {
-    let admitted = match house.broker.admit(stream.as_fd(), "gateway") {
-        Err(refusal) if refusal.code != Code::Busy => return,
-        admitted => admitted,
-    };
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    house: &House,
+    way: Door<'_>,
+    admitted: Result<Session, Refusal>,
+    stream: S,
+    mut closing: watch::Receiver<bool>,
+) {
     let (running, mut run) = watch::channel(None);
     let service = service_fn(|request| {
         let (admitted, options, running) = (&admitted, &house.options, &running);
-        async move { Ok::<_, Infallible>(reply(admitted, options, request, running).await) }
+        async move { Ok::<_, Infallible>(reply(admitted, options, way, request, running).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -71,11 +99,12 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
 async fn reply(
     admitted: &Result<Session, Refusal>,
     options: &GatewayOptions,
+    way: Door<'_>,
     request: Request<Incoming>,
     running: &watch::Sender<Option<Cut>>,
 ) -> Response<Outgoing> {
     match admitted {
-        Ok(session) => forward(session, options, request, |cut| drop(running.send_replace(Some(cut)))).await,
+        Ok(session) => forward(session, options, way, request, |cut| drop(running.send_replace(Some(cut)))).await,
         Err(busy) => refusal(Shape::None, busy),
     }
 }

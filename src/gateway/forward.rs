@@ -7,7 +7,7 @@ use super::{
     head::{Bad, Head},
     inspect::{Inspected, Need, inspect, tell_length},
     stream::Stream,
-    upgrade,
+    upgrade, web,
 };
 use crate::{
     broker::{Session, Upload, Way},
@@ -22,15 +22,28 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
+/// How a request came.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Door<'a> {
+    /// By the Unix socket, which no web page can reach.
+    Unix,
+    /// By TCP; these pages may call.
+    Tcp {
+        /// Their origins.
+        origins: &'a [String],
+    },
+}
+
 /// Passes one request on. `running` is told what would cut it.
 pub(super) async fn forward(
     session: &Session,
     options: &GatewayOptions,
+    by: Door<'_>,
     request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Response<Outgoing> {
     let shape = session.broker().shape(request.uri().path());
-    match passed(session, options, request, running).await {
+    match passed(session, options, by, request, running).await {
         Ok(response) => response,
         Err(refusal) => answer::refusal(shape, &refusal),
     }
@@ -39,11 +52,16 @@ pub(super) async fn forward(
 async fn passed(
     session: &Session,
     options: &GatewayOptions,
+    by: Door<'_>,
     mut request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Result<Response<Outgoing>, Refusal> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    if let Door::Tcp { origins } = by {
+        let id = session.broker().request_id();
+        web::check(&parts.headers, origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
+    }
     let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
     let holding = session.holding(&head.key.digest(), &head.call()).await?;
     let way = holding.way().cloned().ok_or_else(|| malformed(session, "nothing is there"))?;

@@ -8,8 +8,11 @@ pub mod child;
 pub mod confine;
 #[cfg(test)]
 mod depth;
+pub mod descent;
+pub mod diag;
 pub mod dir;
 pub mod file;
+pub mod holders;
 mod map;
 pub mod page;
 pub mod peer;
@@ -23,5 +26,6 @@ pub(crate) mod scratch;
 pub mod scrub;
 mod shield;
 pub mod socket;
+pub mod tcp;
 pub mod timer;
 pub mod trace;

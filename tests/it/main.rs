@@ -28,6 +28,7 @@ mod identity;
 mod leak;
 mod lifecycle;
 mod locking;
+mod loopback;
 mod manager;
 mod mask;
 mod metrics;
