@@ -25,6 +25,7 @@ mod registers;
 pub(crate) mod scratch;
 pub mod scrub;
 mod shield;
+pub mod signals;
 pub mod socket;
 pub mod tcp;
 pub mod timer;

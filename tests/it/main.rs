@@ -18,6 +18,7 @@ mod clipboard;
 mod crash;
 mod demo;
 mod examples;
+mod exec;
 mod floors;
 mod gateway;
 mod harness;
