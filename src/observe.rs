@@ -12,7 +12,11 @@ use crate::{
 };
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::ConstGauge,
+    },
     registry::{Registry, Unit},
 };
 use serde_json::{Value, json};
@@ -43,7 +47,7 @@ impl About {
 
 /// `GET /v1/status`.
 pub fn status(broker: &Broker, about: &About) -> Value {
-    let Status { vault, policy, leases, audit, quarantined, answers } = broker.status();
+    let Status { vault, policy, leases, audit, quarantined, echoed, answers } = broker.status();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -57,6 +61,7 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "leases": leases,
         "audit": audit,
         "quarantined": quarantined,
+        "echoed": echoed,
         "answers": answers,
     })
 }
@@ -80,6 +85,7 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
     gauge(&mut registry, "keys", "Keys in the open vault", status.vault.keys.unwrap_or_default() as u64);
     gauge(&mut registry, "vault_open", "1 while the vault is open", u64::from(status.vault.keys.is_some()));
     gauge(&mut registry, "quarantined_keys", "Keys that their provider refused", status.quarantined.len() as u64);
+    gauge(&mut registry, "echoed_keys", "Keys that their provider sent back", status.echoed.len() as u64);
     gauge(&mut registry, "rules", "Rules in force", status.policy.rules as u64);
     gauge(
         &mut registry,
@@ -96,10 +102,11 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
     counter(&mut registry, "audit_records", "Audit records", status.audit.records);
     counter(&mut registry, "tokens_sent", "Tokens that reached their caller", status.answers.sent);
     counter(&mut registry, "tokens_lost", "Tokens whose caller was gone", status.answers.lost);
+    let refused = Family::<[(&str, &str); 1], Counter>::default();
     for (code, count) in status.answers.refused {
-        let labelled = registry.sub_registry_with_label(("code".into(), code.into()));
-        counter(labelled, "refused", "Refusals", count);
+        refused.get_or_create(&[("code", code)]).inc_by(count);
     }
+    registry.register("refused", "Refusals", refused);
     let uptime = ConstGauge::new(about.uptime() as i64);
     registry.register_with_unit("uptime", "Since the start", Unit::Seconds, uptime);
     let mut text = String::new();

@@ -64,15 +64,16 @@ impl Attestor {
     }
 
     /// What the rules need to know of the peer now. Facts that can't be read are absent.
-    pub fn identify(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
+    pub async fn identify(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
         let process = peer.credentials.proc.as_ref();
         let mut principal = peer.bare();
+        // First, since it takes long: what is looked at below is so after it.
+        if let (true, Some(process)) = (needs.contains(&Fact::ExeSha256), process) {
+            principal.exe_sha256 = self.hashes.of(process).await;
+        }
         let program_counts = needs.contains(&Fact::Exe) || needs.contains(&Fact::ExeSha256);
         if program_counts {
             principal.exe = path(&peer.credentials);
-        }
-        if needs.contains(&Fact::ExeSha256) {
-            principal.exe_sha256 = process.and_then(|process| self.hashes.of(process));
         }
         if program_counts && !peer.runs_what_it_ran()? {
             (principal.exe, principal.exe_sha256) = (None, None);
@@ -90,9 +91,9 @@ impl Attestor {
 
     /// Everything that can be known of the peer, for `whoami` and `why`; the hash of its program only if a rule looks at
     /// one, since a stranger chooses how large that file is.
-    pub fn identify_fully(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
+    pub async fn identify_fully(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
         let cheap = [Fact::Unit, Fact::Cgroup, Fact::Exe, Fact::PidNs];
-        self.identify(peer, &needs.iter().copied().chain(cheap).collect())
+        self.identify(peer, &needs.iter().copied().chain(cheap).collect()).await
     }
 }
 

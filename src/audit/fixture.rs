@@ -58,6 +58,7 @@ pub(super) fn permit(key: &str) -> Permit {
         share: None,
         detach: Detach::Refused,
         bearer: Bearer::NotEnough,
+        risky: Default::default(),
     };
     let request = serde_json::from_value(serde_json::json!({ "key": key })).unwrap();
     judge(&Rules(vec![rule]), &principal("/bin/sh"), &request, Boottime::from_nanos(0)).unwrap()
@@ -77,11 +78,13 @@ pub(super) fn decide(audit: &Audit, request: u64) -> Result<(), AuditError> {
     audit.decide(&Decision { request: RequestId(request), principal: &principal, judged: Judged::Permit(&permit) })
 }
 
-pub(super) fn outcome(request: u64) -> Outcome {
+pub(super) fn outcome(request: u64) -> Outcome<'static> {
     Outcome {
         request: RequestId(request),
         lease: Some(LeaseId(request)),
         verdict: Verdict::Sent,
+        uid: None,
+        key: None,
         reason: None,
         expires_at: Some(1_744_080_369),
         micros: 12,

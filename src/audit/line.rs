@@ -16,7 +16,7 @@ pub const LINE_MAX: usize = 4096;
 /// What a line says between its time and its hash.
 pub(super) enum Body<'a> {
     Decision(&'a Decision<'a>),
-    Outcome(&'a Outcome),
+    Outcome(&'a Outcome<'a>),
     Action(Option<&'a Principal>, Action<'a>),
     Continued,
     Recovered(Recovered),
@@ -160,7 +160,7 @@ fn write_peer(peer: &mut Fields<'_>, who: &Principal) {
     peer.word("socket", who.socket);
 }
 
-fn write_outcome(line: &mut Fields<'_>, outcome: &Outcome) {
+fn write_outcome(line: &mut Fields<'_>, outcome: &Outcome<'_>) {
     line.shown("request", &outcome.request);
     let (verdict, code) = match outcome.verdict {
         Verdict::Sent => ("sent", None),
@@ -173,6 +173,8 @@ fn write_outcome(line: &mut Fields<'_>, outcome: &Outcome) {
         line.number("status", status);
     }
     line.some(code, |line, code| line.word("code", code.name()));
+    line.some(outcome.uid, |line, uid| line.number("uid", uid));
+    line.some(outcome.key, |line, key| line.word("key", key.as_str()));
     line.some(outcome.reason, |line, reason| line.text("reason", reason.into()));
     line.some(outcome.lease, |line, lease| line.shown("lease", &lease));
     line.some(outcome.expires_at, |line, seconds| line.number("expires_at", seconds));
@@ -187,6 +189,7 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
         | Action::KeyRemoved(change)
         | Action::KeyTested(change)
         | Action::KeyQuarantined(change)
+        | Action::KeyEchoed(change)
         | Action::KeyRestored(change) => write_change(line, change),
         Action::Revoked { which, leases } => {
             line.nested("which", |line| write_which(line, which));

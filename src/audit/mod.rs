@@ -146,7 +146,7 @@ impl Audit {
         })?;
         let Opened { sink, reading, inode } = Opened::at(&path)?;
         let fault = |source| AuditError::Open { path: path.clone(), source };
-        let resumed = resume(&reading, mark).map_err(fault)?;
+        let resumed = resume(&path, &reading, mark).map_err(fault)?;
         let length = reading.metadata().map_err(fault)?.len();
         let seq = resumed.at.seq;
         let mut log = Log {
@@ -211,7 +211,7 @@ impl Audit {
     }
 
     /// Records an outcome in memory; it is written with the next decision or by [`Audit::flush`].
-    pub fn outcome(&self, outcome: &Outcome) {
+    pub fn outcome(&self, outcome: &Outcome<'_>) {
         // A failure is counted, and told by an `unrecorded` record: the answer is already given.
         let _ = self.lock().log.stage(Class::Outcome, &Body::Outcome(outcome));
     }

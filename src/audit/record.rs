@@ -56,19 +56,23 @@ pub enum Judged<'a> {
 /// Its reason is a text of the program's own, never one that came from outside:
 ///
 /// ```compile_fail
-/// fn leak(token: &str, mut outcome: sixty::audit::Outcome) -> sixty::audit::Outcome {
+/// fn leak(token: &str, mut outcome: sixty::audit::Outcome<'static>) -> sixty::audit::Outcome<'static> {
 ///     outcome.reason = Some(token);
 ///     outcome
 /// }
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Outcome {
+pub struct Outcome<'a> {
     /// The request that it ends.
     pub request: RequestId,
     /// The lease, if one was made.
     pub lease: Option<LeaseId>,
     /// What became of it.
     pub verdict: Verdict,
+    /// Who asked, where no decision may tell it.
+    pub uid: Option<u32>,
+    /// The key that was asked for, where no decision may tell it.
+    pub key: Option<&'a KeyName>,
     /// For operators: why, in the program's own words.
     pub reason: Option<&'static str>,
     /// Unix seconds at which the lease ends, if one was made.
@@ -110,6 +114,8 @@ pub enum Action<'a> {
     KeyTested(KeyChange<'a>),
     /// The provider no longer takes a key: it is not used until it is tested or rotated.
     KeyQuarantined(KeyChange<'a>),
+    /// The provider sent a key back in an answer.
+    KeyEchoed(KeyChange<'a>),
     /// A quarantine was lifted.
     KeyRestored(KeyChange<'a>),
     /// The vault's keys were wiped from memory.
@@ -149,6 +155,7 @@ impl Action<'_> {
             Action::KeyRemoved(_) => "key_removed",
             Action::KeyTested(_) => "key_tested",
             Action::KeyQuarantined(_) => "key_quarantined",
+            Action::KeyEchoed(_) => "key_echoed",
             Action::KeyRestored(_) => "key_restored",
             Action::Locked => "locked",
             Action::Unlocked => "unlocked",

@@ -7,7 +7,8 @@ use super::line::{LINE_MAX, Recovered, TailMissing};
 use super::read::{Reader, Span};
 use std::fs::File;
 use std::io::{self, BufReader, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
+use std::path::Path;
 
 /// How far back the last record is looked for where the head does not tell.
 const LOOK_BACK: u64 = 1 << 16;
@@ -37,7 +38,7 @@ pub(super) enum First {
 }
 
 /// Compares the file with the head.
-pub(super) fn resume(file: &File, mark: Option<Mark>) -> io::Result<Resumed> {
+pub(super) fn resume(path: &Path, file: &File, mark: Option<Mark>) -> io::Result<Resumed> {
     let found = file.metadata()?;
     let empty = found.len() == 0;
     let Some(mark) = mark else {
@@ -53,13 +54,40 @@ pub(super) fn resume(file: &File, mark: Option<Mark>) -> io::Result<Resumed> {
         return missing(file, Some(mark), "the file was cut or changed");
     }
     if empty {
-        return Ok(Resumed { at: mark.link, first: First::Continued, open_ended: false });
+        return behind(path, mark);
     }
     // Killed after the file was renewed and before the head knew.
     match walk(file, 0, mark.link)? {
         walked if walked.records > 0 || walked.is_one_torn_line() => Ok(walked.resumed()),
         _ => missing(file, Some(mark), "another file stands in its place"),
     }
+}
+
+/// Goes on in a new file. A writer that was killed may have left more in the old one than the head counts: where that
+/// one lies beside the new one, the chain goes on behind all of it.
+fn behind(path: &Path, mark: Mark) -> io::Result<Resumed> {
+    let continued = |at| Resumed { at, first: First::Continued, open_ended: false };
+    let Some(old) = put_aside(path, &mark) else { return Ok(continued(mark.link)) };
+    let Walked { at, records, unfit, .. } = walk(&old, mark.length, mark.link)?;
+    let why = "the file that was put aside ends in what is no record";
+    let missing = TailMissing { counted: Some(mark.link.seq), found: Some(at.seq), why };
+    Ok(match unfit {
+        None if records == 0 => continued(at),
+        None => {
+            let first = First::Recovered(Recovered { torn: 0, torn_sha256: None, beyond_head: records });
+            Resumed { first, ..continued(at) }
+        }
+        Some(_) => Resumed { first: First::TailMissing(missing), ..continued(at) },
+    })
+}
+
+/// The file that the head speaks of, under another name, if it holds what the head says.
+fn put_aside(path: &Path, mark: &Mark) -> Option<File> {
+    let beside = std::fs::read_dir(path.parent()?).ok()?.flatten();
+    let old = beside.into_iter().find(|entry| entry.ino() == mark.inode)?;
+    // Only a file of records: opening anything else could wait for ever.
+    let file = old.file_type().ok()?.is_file().then(|| File::open(old.path()).ok())??;
+    ends_with(&file, mark).ok()?.then_some(file)
 }
 
 /// Whether the record that the head remembers stands where the head says.

@@ -233,6 +233,37 @@ fn a_kill_at_every_byte_of_a_new_files_first_record_is_healed() {
 }
 
 #[test]
+fn records_that_the_head_does_not_count_are_not_lost_with_a_file_that_was_put_aside_after_a_kill() {
+    let dir = Dir::new();
+    let audit = open(&dir);
+    let (AuditOptions { path, head_path, .. }, old) = (options(&dir), dir.path("old"));
+    decide(&audit, 1).unwrap();
+    let head = fs::read(&head_path).unwrap();
+    decide(&audit, 2).unwrap();
+    drop(audit);
+    let whole = fs::read(&path).unwrap();
+    for torn in [0, 1, 100] {
+        // Killed before the head was written, and in the middle of one more line.
+        fs::write(&head_path, &head).unwrap();
+        fs::write(&path, [&whole, &whole[..torn]].concat()).unwrap();
+        fs::rename(&path, &old).unwrap();
+        let audit = open(&dir);
+        decide(&audit, 3).unwrap();
+        drop(audit);
+        let first: serde_json::Value = serde_json::from_str(text(&dir).lines().next().unwrap()).unwrap();
+        assert_eq!(first["seq"], 2, "no number is given twice: {first}");
+        match torn {
+            0 => assert_eq!((&first["record"], &first["beyond_head"]), (&"recovered".into(), &1.into())),
+            _ => assert_eq!((&first["record"], &first["found"]), (&"tail_missing".into(), &2.into())),
+        }
+        if torn == 0 {
+            assert_eq!(verify(&[old.clone(), path.clone()], Some(&head_path)).unwrap().records, 4);
+        }
+        fs::rename(&old, &path).unwrap();
+    }
+}
+
+#[test]
 fn reopening_a_file_that_was_not_put_aside_changes_nothing() {
     let dir = Dir::new();
     let audit = open(&dir);

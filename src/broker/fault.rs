@@ -5,7 +5,7 @@ use crate::{
     audit::AuditError,
     issuer::MintError,
     model::{Code, Malformed, Retry},
-    recipe::{KeyFault, PlaceFault},
+    recipe::{KeyFault, PlaceFault, SetFault},
     vault::{ChangeError, LendError, UnlockError},
 };
 
@@ -36,9 +36,9 @@ pub enum OperatorError {
     /// Recipe.
     #[error(transparent)]
     Place(#[from] PlaceFault),
-    /// A value that the recipe does not know.
-    #[error("provider `{0}` knows no value `{1}`")]
-    Set(String, String),
+    /// Recipe.
+    #[error(transparent)]
+    Set(#[from] SetFault),
     /// Provider.
     #[error(transparent)]
     Mint(#[from] MintError),
@@ -68,7 +68,7 @@ impl OperatorError {
             Self::Unlock(UnlockError::WrongPassphrase | UnlockError::WrongKey) => Code::Denied,
             Self::Traced | Self::Change(ChangeError::Save(_)) | Self::Audit(_) | Self::Unlock(_) => Code::Unavailable,
             Self::Mint(MintError::Throttled(_)) => Code::Busy,
-            Self::Mint(MintError::Provider { .. } | MintError::Place(_)) => Code::Malformed,
+            Self::Mint(MintError::Provider { .. } | MintError::Place(_) | MintError::NotMinted(_)) => Code::Malformed,
             Self::Mint(_) => Code::Upstream,
             _ => Code::Malformed,
         }

@@ -11,11 +11,12 @@ mod session;
 mod status;
 mod upkeep;
 
+pub use crate::recipe::Way;
 pub use crate::upstream::{Download, Upload};
 pub use crate::vault::Rollback;
 pub use fault::OperatorError;
 pub use operator::{KeyTested, NewKey, Operator};
-pub use passage::{Holding, Passage};
+pub use passage::{Call, Holding, Passage};
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
 pub use status::{Counters, Status};
@@ -26,7 +27,7 @@ use crate::{
     clock::{Boottime, Clock},
     issuer::Issuer,
     ledger::Ledger,
-    model::{Code, Fact, Rate, Refusal, RequestId},
+    model::{Code, Fact, KeyName, Rate, Refusal, RequestId},
     policy::Rules,
     sys::chance,
     vault::{UnlockWith, Vault},
@@ -100,6 +101,8 @@ struct Inner {
     policy: Mutex<Arc<Policy>>,
     caps: Caps,
     counters: Counters,
+    /// Keys that their provider sent back in an answer; until they are rotated.
+    echoed: Mutex<BTreeSet<KeyName>>,
     /// Boot time of the last mint or unlock, in nanoseconds: for `lock_after`.
     last_use: AtomicU64,
 }
@@ -114,11 +117,12 @@ struct Policy {
     fault: Option<String>,
 }
 
-/// One request: its name, and when it came.
+/// One request: its name, when it came and from whom.
 #[derive(Clone, Copy)]
 struct Asked {
     id: RequestId,
     at: Boottime,
+    uid: u32,
 }
 
 impl Broker {
@@ -137,6 +141,7 @@ impl Broker {
             options,
             policy: Mutex::new(Arc::new(policy)),
             counters: Counters::default(),
+            echoed: Mutex::default(),
             last_use,
             clock,
         }))
@@ -162,18 +167,18 @@ impl Broker {
     }
 
     fn seated(&self, met: Result<Peer, AttestError>, socket: &'static str) -> Result<Session, Refusal> {
-        let asked = self.asked();
+        let id = self.request_id();
         let peer = met.map_err(|fault| {
             debug!(%fault, "a peer was turned away");
             let _ = self.0.audit.action(None, Action::PeerRefused { uid: None, why: "it cannot be identified" });
-            Refusal::new(Code::Denied, asked.id)
+            Refusal::new(Code::Denied, id)
         })?;
         let uid = peer.uid();
         match self.0.caps.take(uid, socket) {
             Some(seat) => Ok(Session::new(self.clone(), peer, seat)),
             None => {
                 debug!(uid, "a user has all the connections that one may have");
-                Err(Refusal::new(Code::Busy, asked.id))
+                Err(Refusal::new(Code::Busy, id))
             }
         }
     }
@@ -184,8 +189,8 @@ impl Broker {
         RequestId(chance::number().unwrap_or_default())
     }
 
-    fn asked(&self) -> Asked {
-        Asked { id: self.request_id(), at: self.0.clock.boot() }
+    fn asked(&self, by: &Peer) -> Asked {
+        Asked { id: self.request_id(), at: self.0.clock.boot(), uid: by.uid() }
     }
 
     fn policy(&self) -> Arc<Policy> {

@@ -11,8 +11,9 @@ use crate::{
         Selector, Ttl,
     },
     policy::{self, Explanation, Rules},
+    recipe::Address,
     secret::Secret,
-    vault::{Listed, Rollback},
+    vault::{LendError, Listed, Rollback, Vault},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -53,10 +54,10 @@ type Done<T> = Result<T, OperatorError>;
 
 #[allow(clippy::redundant_closure)] // a variant as a function has one lifetime, and these need any
 impl<'a> Operator<'a> {
-    pub(super) fn new(broker: &'a Broker, peer: &'a Peer) -> Result<Self, Refusal> {
-        let asked = broker.asked();
-        let stop = |fault| broker.0.refuse(asked, &Stop::Attest(fault));
-        let principal = broker.0.attestor.identify(peer, &Default::default()).map_err(stop)?;
+    pub(super) async fn new(broker: &'a Broker, peer: &'a Peer) -> Result<Self, Refusal> {
+        let asked = broker.asked(peer);
+        let stop = |fault| broker.0.refuse(asked, None, &Stop::Attest(fault));
+        let principal = broker.0.attestor.identify(peer, &Default::default()).await.map_err(stop)?;
         if principal.uid != broker.0.options.owner && principal.uid != 0 {
             warn!(uid = principal.uid, "somebody else's process asked on the control socket");
             return Err(
@@ -82,10 +83,8 @@ impl<'a> Operator<'a> {
         let issuer = &self.inner().issuer;
         let recipe = issuer.recipe(&new.provider)?;
         new.secret.expose(|bytes| recipe.check_key(bytes))?;
-        recipe.endpoint(&new.place, issuer.loopback())?;
-        if let Some(name) = new.set.keys().next() {
-            return Err(OperatorError::Set(new.provider, name.clone()));
-        }
+        recipe.check_set(&new.set)?;
+        recipe.endpoint(Address { place: &new.place, set: &new.set }, issuer.loopback())?;
         let limits = issuer.limits(&new.provider)?;
         let meta = KeyMeta {
             name: new.name.clone(),
@@ -108,6 +107,7 @@ impl<'a> Operator<'a> {
         let provider = self.key(name)?.meta.provider;
         secret.expose(|bytes| self.inner().issuer.recipe(&provider).map(|recipe| recipe.check_key(bytes)))??;
         self.inner().vault.rotate(name, secret)?;
+        self.inner().echoes().remove(name);
         self.inner().issuer.forget();
         self.noted(name, |change| Action::KeyRotated(change))
     }
@@ -130,19 +130,13 @@ impl<'a> Operator<'a> {
         let before = self.key(name)?;
         self.may_change()?;
         self.noted(name, |change| Action::KeyTested(change))?;
-        inner.vault.lift(name)?;
-        inner.issuer.rouse(name);
+        let mut trial = Trial::of(&inner.vault, before)?;
+        inner.issuer.rouse(&trial.key.meta);
         let began = inner.clock.boot();
-        let tried = inner.issuer.mint(self.permit(name)?).await;
-        if let Some(quarantine) = before.quarantine {
-            if tried.is_err() {
-                // An answer that never came proves nothing: what was known of the key is still so.
-                inner.vault.quarantine(name, &before.meta.fingerprint, &quarantine.reason)?;
-            } else {
-                self.noted(name, |change| Action::KeyRestored(change))?;
-            }
+        let minted = inner.issuer.mint(self.permit(name)?).await?;
+        if trial.passed() {
+            self.noted(name, |change| Action::KeyRestored(change))?;
         }
-        let minted = tried?;
         let now = inner.clock.boot();
         Ok(KeyTested {
             ok: true,
@@ -172,12 +166,12 @@ impl<'a> Operator<'a> {
     }
 
     /// Which rule decides for a key, for this peer or for an imagined one.
-    pub fn why(&self, key: &KeyName, peer: Option<&[Selector]>) -> Done<(Vec<Selector>, Explanation)> {
+    pub async fn why(&self, key: &KeyName, peer: Option<&[Selector]>) -> Done<(Vec<Selector>, Explanation)> {
         let policy = self.broker.policy();
         let Some(given) = peer else {
             // Every fact: one that nobody read would be told as one that fails.
-            let principal =
-                Principal { socket: "broker", ..self.inner().attestor.identify_fully(self.peer, &policy.needs)? };
+            let principal = self.inner().attestor.identify_fully(self.peer, &policy.needs).await?;
+            let principal = Principal { socket: "broker", ..principal };
             return Ok((principal.selectors(), policy::explain(&policy.rules, &principal, key)));
         };
         let mut told = policy::explain(&policy.rules, &imagined(given)?, key);
@@ -237,9 +231,43 @@ impl<'a> Operator<'a> {
     }
 }
 
+/// A quarantine that is lifted for one mint. An answer that never came, or that nobody waited for, proves nothing: what
+/// was known of the key is then still so.
+struct Trial<'a> {
+    vault: &'a Vault,
+    key: Listed,
+}
+
+impl<'a> Trial<'a> {
+    fn of(vault: &'a Vault, key: Listed) -> Result<Self, LendError> {
+        vault.lift(&key.meta.name)?;
+        Ok(Self { vault, key })
+    }
+
+    /// The provider takes the key. Whether it was in quarantine before.
+    fn passed(&mut self) -> bool {
+        self.key.quarantine.take().is_some()
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if let Some(quarantine) = &self.key.quarantine {
+            // Locked or removed meanwhile: then there is nothing to lend.
+            let _ = self.vault.quarantine(&self.key.meta.name, &self.key.meta.fingerprint, &quarantine.reason);
+        }
+    }
+}
+
 impl Inner {
     /// Takes back leases and puts it on record. A record that cannot be written does not keep a lease alive.
     pub(super) fn revoke(&self, by: Option<&Principal>, which: &Which) -> Revoked {
+        // Nobody is given again what was to end here.
+        match which {
+            Which::Id(_) | Which::OwnId(..) => {}
+            Which::Key(key) => self.issuer.forget_shared(Some(key)),
+            Which::Peer(_) | Which::All => self.issuer.forget_shared(None),
+        }
         let revoked = self.ledger.revoke(which);
         // Nothing was done: a caller who guesses at ids must not fill the audit.
         if revoked.leases == 0 && matches!(which, Which::OwnId(..)) {
@@ -257,7 +285,7 @@ impl Inner {
 }
 
 /// A peer that exists only in a question.
-fn imagined(selectors: &[Selector]) -> Done<Principal> {
+pub(super) fn imagined(selectors: &[Selector]) -> Done<Principal> {
     let mut principal = Principal {
         uid: u32::MAX,
         gid: u32::MAX,

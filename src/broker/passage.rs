@@ -1,22 +1,42 @@
 //! One use of a virtual key: whose it is, whether this peer may use it, whether it is good for this call; then the call
 //! itself. It never holds the real key, and never lets a call run on when its lease has ended.
 
-use super::{Asked, Inner, Session, refuse::Stop};
+use super::{Asked, Broker, Inner, Session, refuse::Stop};
 use crate::{
-    audit::{Decision, Judged, Outcome, Verdict},
+    audit::{Action, Decision, Judged, KeyChange, Outcome, Verdict},
+    issuer::Witness,
     ledger::{Cut, Held},
-    model::{Code, Principal, Refusal},
+    model::{CallPath, Code, KeyName, Principal, Refusal, Shape, Usage},
     policy::{self, Bearer, Granted, Permit, Use},
+    recipe::{Risk, Way},
     upstream::{Download, Upload},
+    wire::{Echo, EchoGuard},
 };
 use hyper::{Request, Response};
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+};
+use tracing::warn;
+
+/// One call, as far as it is judged by its head.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The provider that was asked for.
+    pub provider: &'a str,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The provider's own path.
+    pub path: &'a CallPath,
+}
 
 /// A virtual key that this peer may use.
 pub struct Holding<'a> {
     session: &'a Session,
     asked: Asked,
     held: Held,
+    way: Option<Way>,
 }
 
 /// One call that may be made. Dropped, it is on record.
@@ -25,48 +45,103 @@ pub struct Passage {
     broker: Arc<Inner>,
     asked: Asked,
     lease: crate::model::LeaseId,
-    permit: Option<Permit>,
+    spent: Option<(Permit, Way)>,
     cut: Cut,
     verdict: Verdict,
+    witness: Option<Witness>,
+    usage: Option<Usage>,
 }
 
 impl Session {
-    /// Finds the lease of a virtual key by its SHA-256, and whether this peer is its holder.
+    /// Finds the lease of a virtual key by its SHA-256: whether this peer is its holder, and where the call would go.
     ///
     /// # Errors
-    /// Unknown, over, taken back, or somebody else's; the last is on record with who tried.
-    pub fn holding(&self, digest: &[u8; 32], provider: &str) -> Result<Holding<'_>, Refusal> {
+    /// Unknown, over, taken back, somebody else's, or of another provider; who tried is on record.
+    pub async fn holding(&self, digest: &[u8; 32], asked: &Call<'_>) -> Result<Holding<'_>, Refusal> {
         let broker = &self.broker.0;
-        let asked = self.broker.asked();
-        let held = broker.ledger.held(digest).map_err(|spent| broker.refuse(asked, &Stop::Spent(spent)))?;
-        let holding = Holding { session: self, asked, held };
-        match holding.is_ours(provider) {
-            Ok(()) => Ok(holding),
-            Err(stop) => Err(holding.refused(&stop)),
+        let id = self.broker.asked(&self.peer);
+        let held = broker.ledger.held(digest).map_err(|spent| broker.refuse(id, None, &Stop::Spent(spent)))?;
+        let mut holding = Holding { session: self, asked: id, held, way: None };
+        match holding.find_way(asked).await {
+            Ok(way) => {
+                holding.way = Some(way);
+                Ok(holding)
+            }
+            Err(stop) => Err(holding.refused(&stop).await),
         }
     }
 }
 
+impl Inner {
+    /// A provider sent a key back: whoever reads its answers, logs or caches may have it.
+    fn echoed(&self, key: &KeyName) {
+        if !self.echoes().insert(key.clone()) {
+            return;
+        }
+        warn!(%key, "the provider sent the key back in an answer, which was cut: rotate it");
+        if let Ok(listed) = self.vault.meta(key) {
+            let generation = self.vault.generation().unwrap_or_default();
+            let fingerprint = &listed.meta.fingerprint;
+            self.note(None, Action::KeyEchoed(KeyChange { key, fingerprint, generation }));
+        }
+    }
+
+    pub(super) fn echoes(&self) -> MutexGuard<'_, BTreeSet<KeyName>> {
+        self.echoed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Broker {
+    /// How the clients of a path of the gateway write and read: what they can be told in their own words.
+    pub fn shape(&self, path: &str) -> Shape {
+        let Some((provider, rest)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+            return Shape::None;
+        };
+        let path = CallPath::parse(&format!("/{rest}"));
+        path.map_or(Shape::None, |path| self.0.issuer.shape(provider, &path))
+    }
+}
+
 impl Holding<'_> {
-    /// Whether the call's model must be known to judge it.
+    /// Whether the call's body must be looked into to judge it.
     pub fn wants_model(&self) -> bool {
-        policy::looks_at_models(&self.held.terms.scopes)
+        policy::looks_at_models(&self.held.terms.scopes) && self.way().is_some_and(|way| way.model.is_none())
+    }
+
+    /// Where the call goes, and how it is written there.
+    pub fn way(&self) -> Option<&Way> {
+        self.way.as_ref()
     }
 
     /// Takes one use, and puts it on record before anything leaves the machine.
     ///
     /// # Errors
     /// Out of scope, no use left, or the audit cannot be written.
-    pub fn pass(self, wanted: &Use<'_>) -> Result<Passage, Refusal> {
-        self.passed(wanted).map_err(|stop| self.refused(&stop))
+    pub async fn pass(mut self, call: &Call<'_>, models: &[String]) -> Result<Passage, Refusal> {
+        let passed = match self.way.take() {
+            Some(way) => self.passed(call, way, models).await,
+            None => Err(Stop::Provider),
+        };
+        match passed {
+            Ok(passage) => Ok(passage),
+            Err(stop) => Err(self.refused(&stop).await),
+        }
     }
 
-    fn passed(&self, wanted: &Use<'_>) -> Result<Passage, Stop> {
+    async fn passed(&self, call: &Call<'_>, way: Way, models: &[String]) -> Result<Passage, Stop> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
-        let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes };
-        let permit = policy::pass(&granted, wanted, broker.clock.boot())?;
-        let principal = self.principal()?;
+        let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes, risky: terms.risky };
+        let models: Vec<&str> = way.model.iter().chain(models).map(String::as_str).collect();
+        let wanted = Use {
+            method: call.method,
+            path: call.path.plain(),
+            models: &models,
+            risky: way.risk == Risk::Risky,
+            last: self.held.last,
+        };
+        let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
+        let principal = self.principal().await?;
         let cut = broker.ledger.take_use(self.held.lease)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease };
         if let Err(fault) = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged }) {
@@ -78,33 +153,34 @@ impl Holding<'_> {
             broker: broker.clone(),
             asked: self.asked,
             lease: self.held.lease,
-            permit: Some(permit),
+            spent: Some((permit, way)),
             cut,
             verdict: Verdict::Lost,
+            witness: None,
+            usage: None,
         })
     }
 
-    fn is_ours(&self, provider: &str) -> Result<(), Stop> {
+    async fn find_way(&self, call: &Call<'_>) -> Result<Way, Stop> {
         let broker = &self.session.broker.0;
-        let peer = &self.session.peer;
         match &self.held.owner {
-            _ if peer.bearer().is_some() => self.bearer_is_enough()?,
-            Some(owner) => broker.attestor.holds(peer, owner)?,
-            None => self.is_the_rules()?,
+            _ if self.session.peer.bearer().is_some() => self.bearer_is_enough()?,
+            Some(owner) => broker.attestor.holds(&self.session.peer, owner)?,
+            None => self.is_the_rules().await?,
         }
-        match broker.issuer.provider(&self.held.terms.key) {
-            Ok(known) if known == provider => Ok(()),
-            Ok(_) => Err(Stop::Provider),
-            Err(fault) => Err(Stop::Mint(fault.into())),
+        let way = broker.issuer.way(&self.held.terms.key, call.provider, call.method, call.path)?;
+        match way.ok_or(Stop::Provider)? {
+            way if way.risk == Risk::Refused => Err(Stop::HandsOutKeys),
+            way => Ok(way),
         }
     }
 
     /// A key without a process is good for whom its rule would give it to now.
-    fn is_the_rules(&self) -> Result<(), Stop> {
+    async fn is_the_rules(&self) -> Result<(), Stop> {
         let (broker, policy) = (&self.session.broker.0, self.session.broker.policy());
         let terms = &self.held.terms;
         for peer in self.session.peer.everyone() {
-            let principal = broker.attestor.identify(peer, &policy.needs)?;
+            let principal = broker.attestor.identify(peer, &policy.needs).await?;
             let gives = |rule: &policy::Rule| rule.name == terms.rule && rule.speaks_of(&principal, &terms.key);
             if principal.uid != terms.uid || !policy.rules.0.iter().any(gives) {
                 return Err(Stop::NotTheHolder);
@@ -121,24 +197,24 @@ impl Holding<'_> {
     }
 
     /// Who is put on record: what can be told of the peer.
-    fn principal(&self) -> Result<Principal, Stop> {
+    async fn principal(&self) -> Result<Principal, Stop> {
         let session = self.session;
         match session.peer.bearer() {
             Some(bare) => Ok(bare),
-            None => Ok(session.broker.0.attestor.identify(&session.peer, &session.broker.policy().needs)?),
+            None => Ok(session.broker.0.attestor.identify(&session.peer, &session.broker.policy().needs).await?),
         }
     }
 
     /// A no with its record: who tried, and which lease.
-    fn refused(&self, stop: &Stop) -> Refusal {
+    async fn refused(&self, stop: &Stop) -> Refusal {
         let broker = &self.session.broker.0;
-        if let Ok(principal) = self.principal()
+        if let Ok(principal) = self.principal().await
             && self.session.room_for_a_refusal().is_ok()
         {
             let judged = Judged::Refused { key: Some(&self.held.terms.key), code: stop.code().0 };
             let _ = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged });
         }
-        broker.refuse(self.asked, stop)
+        broker.refuse(self.asked, Some(&self.held.terms.key), stop)
     }
 }
 
@@ -148,26 +224,53 @@ impl Passage {
     /// # Errors
     /// The key is locked or gone, the provider can't be reached, or the lease ended meanwhile.
     pub async fn call(&mut self, request: Request<Upload>) -> Result<Response<Download>, Refusal> {
-        let Some(permit) = self.permit.take() else {
+        let Some((permit, way)) = self.spent.take() else {
             return Err(Refusal::new(Code::Unavailable, self.asked.id));
         };
         let mut cut = self.cut.clone();
         let answer = tokio::select! {
             biased;
             () = cut.wait() => Err(self.ended()),
-            answer = self.broker.issuer.relay(permit, request) => answer.map_err(Stop::Mint),
+            answer = self.broker.issuer.relay(permit, &way, request) => answer.map_err(Stop::Mint),
         };
         match answer {
-            Ok(response) => {
+            Ok((response, witness)) => {
+                self.witness = Some(witness);
                 self.verdict = Verdict::Passed(response.status().as_u16());
                 Ok(response)
             }
             Err(stop) => {
                 self.broker.ledger.give_back(self.lease);
                 self.verdict = Verdict::Refused(stop.code().0);
-                Err(self.broker.refuse(self.asked, &stop))
+                Err(self.broker.refuse(self.asked, None, &stop))
             }
         }
+    }
+
+    /// Searches a piece of the answer for the key. While it is locked away nothing is let through.
+    ///
+    /// # Errors
+    /// The key is gone, so that nobody can say whether it is in there.
+    pub fn search(&self, guard: &mut EchoGuard, piece: &[u8]) -> io::Result<Echo> {
+        let witness = self.witness.as_ref().ok_or_else(|| io::Error::other("there was no call"))?;
+        witness.search(guard, piece)
+    }
+
+    /// Whether the key stands in a text that is there as a whole.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        self.search(&mut EchoGuard::default(), text).map_or(true, |echo| matches!(echo, Echo::At(_)))
+    }
+
+    /// The provider sent the key back: it is on record, and `status` tells.
+    pub fn echoed(&self) {
+        if let Some(witness) = &self.witness {
+            self.broker.echoed(witness.key());
+        }
+    }
+
+    /// What the call used, as far as the answer told.
+    pub fn settle(&mut self, usage: Option<Usage>) {
+        self.usage = usage.or(self.usage);
     }
 
     /// What tells when the call must end.
@@ -193,6 +296,8 @@ impl Drop for Passage {
             request: self.asked.id,
             lease: Some(self.lease),
             verdict: self.verdict,
+            uid: None,
+            key: None,
             reason: None,
             expires_at: None,
             micros: self.broker.micros(self.asked),

@@ -8,11 +8,11 @@ use crate::{
     audit::{AuditError, Outcome, Verdict},
     issuer::MintError,
     ledger::{Full, Spent},
-    model::{Code, Refusal, Retry},
+    model::{Code, KeyName, Refusal, Retry},
     policy::{Denial, OutOfScope},
+    recipe::PlaceFault,
     vault::LendError,
 };
-use std::sync::atomic::Ordering;
 use tracing::{debug, info, warn};
 
 /// Everything that can stop a request.
@@ -48,6 +48,10 @@ pub(super) enum Stop {
     Unseen,
     #[error("a virtual key was used for another provider than its key's")]
     Provider,
+    #[error("a call that would hand out another credential is never passed on")]
+    HandsOutKeys,
+    #[error(transparent)]
+    Place(#[from] PlaceFault),
 }
 
 impl Stop {
@@ -58,7 +62,7 @@ impl Stop {
             Stop::Attest(AttestError::Gone(_)) => (Code::Denied, None, "the peer has ended"),
             Stop::Attest(AttestError::Changed(_)) => (Code::Denied, None, "the peer changed its program"),
             Stop::Denied(Denial::TooShort { .. }) => {
-                (Code::Malformed, None, "min_remaining is more than the rule gives")
+                (Code::Malformed, None, "min_remaining is no less than the rule gives")
             }
             Stop::Denied(Denial::Unnarrowed { .. }) => (Code::Malformed, None, "an upstream token cannot be narrowed"),
             Stop::Denied(Denial::NoRule | Denial::Kind { .. } | Denial::Detached { .. }) => {
@@ -80,6 +84,9 @@ impl Stop {
             Stop::Spent(Spent::Exhausted) => (Code::Exhausted, None, "the lease has no uses left"),
             Stop::Scope(OutOfScope::Method) => (Code::Denied, None, "the method is out of scope"),
             Stop::Scope(OutOfScope::Path) => (Code::Denied, None, "the path is out of scope"),
+            Stop::Scope(OutOfScope::Risky) => (Code::Denied, None, "the call is risky"),
+            Stop::HandsOutKeys => (Code::Denied, None, "the call would hand out another credential"),
+            Stop::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
             Stop::Scope(OutOfScope::Model) => (Code::Denied, None, "the model is out of scope"),
             Stop::Holder(HolderError::Gone(_)) => (Code::Denied, None, "the peer or the key's owner has ended"),
             Stop::Holder(HolderError::Stranger { .. }) | Stop::NotTheHolder => {
@@ -98,6 +105,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
         MintError::Key(LendError::Unknown(_)) => (Code::Denied, None, "there is no such key"),
         MintError::Key(LendError::Quarantined(_)) => (Code::Upstream, None, "the key is quarantined"),
         MintError::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
+        MintError::NotMinted(_) => (Code::Malformed, None, "the provider mints no tokens"),
         MintError::Provider { .. } => (Code::Unavailable, None, "the key's provider is not known"),
         MintError::Billing(_) => (Code::Upstream, None, "the provider wants to be paid"),
         MintError::Throttled(wait) => (Code::Busy, Some(*wait), "the provider throttles the key"),
@@ -112,7 +120,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
 
 impl Inner {
     /// Tells the operator why and the caller what; the audit gets the outcome.
-    pub(super) fn refuse(&self, asked: Asked, stop: &Stop) -> Refusal {
+    pub(super) fn refuse(&self, asked: Asked, key: Option<&KeyName>, stop: &Stop) -> Refusal {
         let (code, after, reason) = stop.code();
         match code {
             Code::Unavailable | Code::Upstream => warn!(request = %asked.id, why = %stop, "refused: {}", code.name()),
@@ -121,12 +129,13 @@ impl Inner {
                 debug!(request = %asked.id, why = %stop, "refused: {}", code.name())
             }
         }
-        self.counters.refused(code).fetch_add(1, Ordering::Relaxed);
         if !matches!(stop, Stop::Flood(_)) {
             self.audit.outcome(&Outcome {
                 request: asked.id,
                 lease: None,
                 verdict: Verdict::Refused(code),
+                uid: Some(asked.uid),
+                key,
                 reason: Some(reason),
                 expires_at: None,
                 micros: self.micros(asked),
@@ -139,9 +148,11 @@ impl Inner {
         }
         // Only what is the caller's own affair is told in words.
         if let Stop::Denied(Denial::TooShort { ttl, .. }) = stop {
-            refusal = refusal.saying(format!("min_remaining is more than the {ttl} that you may have"));
+            refusal = refusal.saying(format!("min_remaining is no less than the {ttl} that you may have"));
         } else if let Stop::Denied(Denial::Unnarrowed { .. }) = stop {
             refusal = refusal.saying("an upstream token cannot be narrowed by scope or uses: ask for kind virtual");
+        } else if let Stop::Mint(fault @ MintError::NotMinted(_)) = stop {
+            refusal = refusal.saying(fault.to_string());
         } else if let Stop::Owner(_) = stop {
             refusal = refusal.saying(format!("{reason}; ask with another `owner`"));
         }

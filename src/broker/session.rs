@@ -1,7 +1,7 @@
 //! One connected peer, and the life of its requests. Each step takes the last one's value and gives a narrower one.
 
 use super::{
-    Asked, Broker, Policy,
+    Asked, Broker, Inner, Policy,
     caps::Seat,
     receipt::{self, Receipt},
     refuse::Stop,
@@ -9,14 +9,18 @@ use super::{
 use crate::{
     attest::Peer,
     audit::{Decision, Judged},
-    issuer::Minted,
+    clock::Boottime,
+    issuer::{MintError, Minted},
     ledger::{Ended, New, Revoked, Terms, Which},
     model::{KeyName, Kind, Lease, LeaseId, LeaseSummary, Owner, Principal, Refusal, Request, Selector, Ttl},
     policy::{self, Permit},
     sys::process::Process,
 };
 use serde::Serialize;
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
 
 /// One connection. It holds the peer's handle and its seat for as long as it is open.
 pub struct Session {
@@ -53,15 +57,16 @@ impl Session {
 
     /// Asks for one lease.
     pub async fn ask(&self, request: Request) -> Result<Grant, Refusal> {
-        let asked = self.broker.asked();
-        self.granted(asked, request).await.map_err(|stop| self.broker.0.refuse(asked, &stop))
+        let asked = self.broker.asked(&self.peer);
+        let granted = self.granted(asked, &request).await;
+        granted.map_err(|stop| self.broker.0.refuse(asked, Some(&request.key), &stop))
     }
 
-    async fn granted(&self, asked: Asked, request: Request) -> Result<Grant, Stop> {
+    async fn granted(&self, asked: Asked, request: &Request) -> Result<Grant, Stop> {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
-        let principal = broker.attestor.identify(&self.peer, &policy.needs)?;
-        let permit = self.judge(&policy, &principal, &request, asked)?;
+        let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
+        let permit = self.judge(&policy, &principal, request, asked)?;
         if let Some(rate) = permit.rate()
             && let Err(wait) = broker.ledger.take(permit.holder(), rate)
         {
@@ -71,14 +76,14 @@ impl Session {
         let room = broker.ledger.room(principal.uid)?;
         let owner = self.owner(&permit)?;
         let terms = self.terms(&permit, &principal);
-        let (key, kind, uses) = (permit.key().clone(), permit.kind(), permit.uses());
+        let (key, kind, uses, needed) = (permit.key().clone(), permit.kind(), permit.uses(), permit.min_remaining());
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
         let minted = receipt::attended(broker, asked, broker.issuer.mint(permit)).await?;
-        self.look_again(&policy, &request, &bounds)?;
+        self.look_again(&policy, request, &bounds).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
-        let left = deadline.since(broker.clock.boot()).as_secs();
+        let expires_in = broker.left(deadline, expires_at, needed)?;
         let id = room.enter(New { terms, digest, deadline, expires_at, uses }, owner)?;
         let lease = Lease {
             id,
@@ -87,7 +92,7 @@ impl Session {
             kind,
             token,
             expires_at,
-            expires_in: u32::try_from(left).unwrap_or(u32::MAX),
+            expires_in,
             revocable: kind == Kind::Virtual,
             base_urls,
         };
@@ -145,11 +150,11 @@ impl Session {
     }
 
     /// The caller is still the process that was identified, and the rules of now still give as much.
-    fn look_again(&self, judged_by: &Arc<Policy>, request: &Request, given: &Bounds) -> Result<(), Stop> {
+    async fn look_again(&self, judged_by: &Arc<Policy>, request: &Request, given: &Bounds) -> Result<(), Stop> {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
         if !Arc::ptr_eq(&policy, judged_by) {
-            let principal = broker.attestor.identify(&self.peer, &policy.needs)?;
+            let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
             let permit = policy::judge(&policy.rules, &principal, request, broker.clock.boot())?;
             if !given.are_within(&permit) {
                 return Err(Stop::Rules);
@@ -165,26 +170,30 @@ impl Session {
     }
 
     /// Takes back one lease of the caller's user.
-    pub fn revoke(&self, id: LeaseId) -> Result<Revoked, Refusal> {
-        let uid = self.present()?;
-        Ok(self.broker.0.revoke(None, &Which::OwnId(id, uid)))
+    pub async fn revoke(&self, id: LeaseId) -> Result<Revoked, Refusal> {
+        let asked = self.broker.asked(&self.peer);
+        let broker = &self.broker.0;
+        let principal = broker.attestor.identify(&self.peer, &BTreeSet::new()).await;
+        let principal = principal.map_err(|fault| broker.refuse(asked, None, &Stop::Attest(fault)))?;
+        Ok(broker.revoke(Some(&principal), &Which::OwnId(id, principal.uid)))
     }
 
     /// The caller's user, if the process that connected is still there: whoever else holds its socket is nobody.
     fn present(&self) -> Result<u32, Refusal> {
-        let asked = self.broker.asked();
-        let gone = |fault| self.broker.0.refuse(asked, &Stop::Attest(fault));
+        let asked = self.broker.asked(&self.peer);
+        let gone = |fault| self.broker.0.refuse(asked, None, &Stop::Attest(fault));
         self.peer.still_there().map(|()| self.peer.uid()).map_err(gone)
     }
 
     /// What the broker makes of this peer.
-    pub fn whoami(&self) -> Result<Whoami, Refusal> {
-        let asked = self.broker.asked();
+    pub async fn whoami(&self) -> Result<Whoami, Refusal> {
+        let asked = self.broker.asked(&self.peer);
         let broker = &self.broker.0;
         let principal = broker
             .attestor
             .identify_fully(&self.peer, &self.broker.policy().needs)
-            .map_err(|fault| broker.refuse(asked, &Stop::Attest(fault)))?;
+            .await
+            .map_err(|fault| broker.refuse(asked, None, &Stop::Attest(fault)))?;
         let policy = self.broker.policy();
         let mine = policy.rules.0.iter().filter(|rule| rule.first_failure(&principal).is_none());
         Ok(Whoami {
@@ -195,11 +204,11 @@ impl Session {
     }
 
     /// The only key of a provider that this caller may ask for: for protocols that name no key.
-    pub fn only_key(&self, provider: &str) -> Result<KeyName, Refusal> {
-        let asked = self.broker.asked();
+    pub async fn only_key(&self, provider: &str) -> Result<KeyName, Refusal> {
+        let asked = self.broker.asked(&self.peer);
         let policy = self.broker.policy();
-        let principal = self.broker.0.attestor.identify(&self.peer, &policy.needs);
-        let principal = principal.map_err(|fault| self.broker.0.refuse(asked, &Stop::Attest(fault)))?;
+        let principal = self.broker.0.attestor.identify(&self.peer, &policy.needs).await;
+        let principal = principal.map_err(|fault| self.broker.0.refuse(asked, None, &Stop::Attest(fault)))?;
         let mut keys = self.keys(&policy, &principal, Some(provider));
         match (keys.pop(), keys.is_empty()) {
             (Some(key), true) => Ok(key),
@@ -211,8 +220,8 @@ impl Session {
     }
 
     /// The control socket's side of this session, if the peer may have it.
-    pub fn operator(&self) -> Result<super::Operator<'_>, Refusal> {
-        super::Operator::new(&self.broker, &self.peer)
+    pub async fn operator(&self) -> Result<super::Operator<'_>, Refusal> {
+        super::Operator::new(&self.broker, &self.peer).await
     }
 
     /// The broker that admitted it.
@@ -225,6 +234,18 @@ impl Session {
         let of = all.filter(|meta| provider.is_none_or(|provider| meta.provider == provider));
         let may = |name: &KeyName| policy::explain(&policy.rules, principal, name).decides.is_some();
         of.map(|meta| meta.name).filter(may).collect()
+    }
+}
+
+impl Inner {
+    /// Whole seconds that a token has left by our clock; by its provider's end too it must have what the caller needs.
+    fn left(&self, deadline: Boottime, expires_at: u64, needed: u32) -> Result<u32, MintError> {
+        let ours = deadline.since(self.clock.boot()).as_secs();
+        let left = ours.min(expires_at.saturating_sub(self.clock.wall()));
+        if left < u64::from(needed) {
+            return Err(MintError::TooShort { left, needed });
+        }
+        Ok(u32::try_from(ours).unwrap_or(u32::MAX))
     }
 }
 
@@ -243,8 +264,9 @@ impl Bounds {
 }
 
 fn fit(terms: &Terms, permit: &Permit) -> bool {
-    let Terms { key, rule, kind, peer: _, uid: _, scopes } = terms;
-    key == permit.key() && rule == permit.rule() && *kind == permit.kind() && scopes == permit.scopes()
+    let Terms { key, rule, kind, peer: _, uid: _, scopes, risky } = terms;
+    let same = key == permit.key() && rule == permit.rule() && *kind == permit.kind();
+    same && scopes == permit.scopes() && *risky == permit.risky()
 }
 
 fn terms(permit: &Permit, principal: &Principal) -> Terms {
@@ -255,5 +277,6 @@ fn terms(permit: &Permit, principal: &Principal) -> Terms {
         peer: principal.selectors().iter().map(ToString::to_string).collect(),
         uid: principal.uid,
         scopes: permit.scopes().to_vec(),
+        risky: permit.risky(),
     }
 }

@@ -32,7 +32,7 @@ impl Counters {
     ];
 
     /// The counter of a code.
-    pub fn refused(&self, code: Code) -> &AtomicU64 {
+    fn refused(&self, code: Code) -> &AtomicU64 {
         let place = Self::CODES.iter().position(|known| *known == code).unwrap_or_default();
         &self.refused[place]
     }
@@ -51,6 +51,8 @@ pub struct Status {
     pub audit: AuditStatus,
     /// Keys that their provider refused.
     pub quarantined: Vec<KeyName>,
+    /// Keys that their provider sent back in an answer, and that were not rotated since.
+    pub echoed: Vec<KeyName>,
     /// Counts since the start.
     pub answers: Answers,
 }
@@ -104,6 +106,7 @@ impl Broker {
         let refused = keys.iter().flatten().filter(|key| key.quarantine.is_some());
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Status {
+            echoed: inner.echoes().iter().cloned().collect(),
             quarantined: refused.map(|key| key.meta.name.clone()).collect(),
             vault: VaultStatus {
                 state: if inner.vault.is_locked() { "locked" } else { "open" },
@@ -126,6 +129,11 @@ impl Broker {
                     .collect(),
             },
         }
+    }
+
+    /// Counts a refusal that a caller is told.
+    pub fn count_refusal(&self, code: Code) {
+        self.0.counters.refused(code).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Why no lease can be given now, if none can: the vault's lock or the audit's disk.

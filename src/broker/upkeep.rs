@@ -1,11 +1,13 @@
 //! What the daemon does to the broker by itself or for its owner: start, lock, unlock, reload, flush, stop.
 //! Each act is on record; none needs a caller.
 
-use super::{Broker, Debugger, Inner, Policy, fault::OperatorError};
+use super::{Broker, Debugger, Inner, Policy, fault::OperatorError, operator::imagined};
 use crate::{
     audit::Action,
     clock::Boottime,
-    model::Principal,
+    ledger::Terms,
+    model::{Owner, Principal, Request, Selector},
+    policy,
     secret::Secret,
     sys::confine,
     vault::{Rollback, UnlockWith},
@@ -77,7 +79,9 @@ impl Broker {
             Ok(rules) => {
                 self.set_policy(Policy { needs: rules.needs(), rules, loaded_at, fault: None });
                 self.0.issuer.forget();
-                info!("new rules are in force");
+                let policy = self.policy();
+                let retired = self.0.ledger.retire(|terms| still_given(&policy, terms, self.0.clock.boot()));
+                info!(retired, "new rules are in force");
                 self.0.note(by, Action::Reloaded);
                 Ok(())
             }
@@ -119,6 +123,26 @@ impl Broker {
         self.0.note(None, Action::Stopped);
         self.flush();
     }
+}
+
+/// Whether the rules of now would give these terms to whom they were given. A fact that was not read then is absent,
+/// and a rule that has come to need it does not match.
+fn still_given(policy: &Policy, terms: &Terms, now: Boottime) -> bool {
+    let selectors: Vec<Selector> = terms.peer.iter().filter_map(|text| text.parse().ok()).collect();
+    let Ok(principal) = imagined(&selectors) else { return false };
+    let request = Request {
+        key: terms.key.clone(),
+        kind: Some(terms.kind),
+        ttl: None,
+        min_remaining: Some(0),
+        uses: None,
+        owner: Owner::Caller,
+        scope: None,
+    };
+    let permit = policy::judge(&policy.rules, &principal, &request, now);
+    permit.is_ok_and(|permit| {
+        permit.rule() == terms.rule && permit.risky() == terms.risky && terms.scopes.starts_with(permit.scopes())
+    })
 }
 
 impl Inner {

@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use super::exec::ExecArguments;
 use super::help;
 use super::words::{NoSecret, Pair, ScopeWord, Unquoted};
-use crate::model::{KeyName, Kind, Ttl};
+use crate::model::{KeyName, Kind, Selector, Ttl};
 
 /// All that may stand after `sixty`.
 #[derive(Debug, Parser)]
@@ -313,8 +313,8 @@ pub(super) struct Which {
     #[arg(long, value_name = "KEY", value_parser = Unquoted::<KeyName>::default())]
     pub(super) key: Option<KeyName>,
     /// All leases of a peer: uid:1000, unit:ci.service, exe:/usr/bin/curl
-    #[arg(long, value_name = "SELECTOR")]
-    pub(super) peer: Option<String>,
+    #[arg(long, value_name = "SELECTOR", value_parser = Unquoted::<Selector>::default())]
+    pub(super) peer: Option<Selector>,
     /// Every lease there is
     #[arg(long)]
     pub(super) all: bool,
@@ -339,8 +339,8 @@ pub(super) struct WhyArguments {
     #[arg(value_parser = Unquoted::<KeyName>::default())]
     pub(super) key: KeyName,
     /// For a peer with these selectors [default: this process]
-    #[arg(long, value_name = "SELECTOR", num_args = 1..)]
-    pub(super) peer: Vec<String>,
+    #[arg(long, value_name = "SELECTOR", num_args = 1.., value_parser = Unquoted::<Selector>::default())]
+    pub(super) peer: Vec<Selector>,
     #[command(flatten)]
     pub(super) show: Show,
 }

@@ -35,6 +35,8 @@ struct Row {
 pub(super) struct Revoked {
     revoked: Count,
     residual: Option<Residual>,
+    #[serde(default)]
+    unread: u64,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +107,12 @@ pub(super) fn revoke(doors: &Doors, arguments: &RevokeArguments) -> Result<(), F
     }
     let revoked: Revoked = read(&answer)?;
     say(format_args!("{GOOD}done{GOOD:#}: {}", revoked.told()));
+    if let unread @ 1.. = revoked.unread {
+        say(format_args!(
+            "{BAD}not looked at{BAD:#}: {unread} more, of whose peer this is not known, since no rule names it; \
+             revoke them by uid, exe, --key or --all"
+        ));
+    }
     Ok(())
 }
 
@@ -122,7 +130,7 @@ fn revoke_one(doors: &Doors, id: LeaseId) -> Result<Json, Failure> {
 fn target(which: &Which) -> String {
     match (&which.key, &which.peer) {
         (Some(key), _) => format!("/v1/leases?key={}", encoded(key.as_str())),
-        (None, Some(peer)) => format!("/v1/leases?peer={}", encoded(peer)),
+        (None, Some(peer)) => format!("/v1/leases?peer={}", encoded(&peer.to_string())),
         (None, None) => "/v1/leases?all=true".to_owned(),
     }
 }
@@ -199,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_peer_with_an_ampersand_does_not_become_all() {
-        let which = Which { id: None, key: None, peer: Some("exe:/a&all=true".to_owned()), all: false };
+        let which = Which { id: None, key: None, peer: Some("exe:/a&all=true".parse().unwrap()), all: false };
         assert_eq!(target(&which), "/v1/leases?peer=exe%3A%2Fa%26all%3Dtrue");
     }
 

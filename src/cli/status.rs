@@ -12,7 +12,7 @@ use super::time::{ago, date, span};
 use crate::client::Method;
 
 /// What comes first, at any depth; all else follows by the alphabet.
-const FIRST: [&str; 16] = [
+const FIRST: [&str; 17] = [
     "version",
     "pid",
     "uptime_seconds",
@@ -25,6 +25,7 @@ const FIRST: [&str; 16] = [
     "audit",
     "upstream",
     "quarantined",
+    "echoed",
     "limits",
     "rules",
     "live",
@@ -72,7 +73,7 @@ fn cell(name: &str, value: &Value) -> Cell {
     };
     let cell = Cell::new(text);
     match (name, value) {
-        ("fault" | "quarantined", _) | ("writable", Value::Bool(false)) => cell.styled(BAD),
+        ("fault" | "quarantined" | "echoed", _) | ("writable", Value::Bool(false)) => cell.styled(BAD),
         ("readable", Value::Bool(true)) => cell.styled(WARN),
         ("state", Value::String(state)) => cell.styled(if state == "open" { GOOD } else { WARN }),
         _ => cell,

@@ -9,13 +9,13 @@ use super::failure::Failure;
 use super::output::{BAD, DIM, GOOD, WARN, exactly, plain, show as print};
 use super::table::{Cell, Side, Table};
 use crate::client::Method;
-use crate::model::KeyName;
+use crate::model::{KeyName, Selector};
 
 #[derive(Serialize)]
 struct Question<'a> {
     key: &'a KeyName,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    peer: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    peer: &'a [Selector],
 }
 
 #[derive(Deserialize)]

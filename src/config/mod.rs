@@ -11,6 +11,7 @@ mod nearest;
 mod options;
 mod paths;
 mod peer;
+mod price;
 mod reach;
 mod rule;
 mod sections;
@@ -29,7 +30,7 @@ pub use options::{
 pub use paths::{Bases, Mode, Paths, environment};
 pub use start::default_text;
 
-use crate::policy::Rules;
+use crate::{policy::Rules, recipe::Prices};
 use source::Source;
 use table::Table;
 use toml::de::DeTable;
@@ -53,6 +54,8 @@ pub struct Config {
     pub log: Log,
     /// `[provider.NAME]`
     pub providers: Providers,
+    /// `[[price]]`
+    pub prices: Prices,
     /// `[[rule]]`
     pub rules: Rules,
     /// What does not do what it seems to; for `sixty check`, the log and `status`.
@@ -78,6 +81,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
     if rules.is_none() {
         source.remark("no rule, no key: every request will be denied", "add a [[rule]]; `sixty init` writes one");
     }
+    let known = || context.recipes.keys().map(String::as_str);
     Config {
         daemon: sections::daemon(root.table("daemon")),
         limits: sections::limits(root.table("limits")),
@@ -86,7 +90,8 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
         vault: sections::vault(root.table("vault")),
         audit: sections::audit(root.table("audit")),
         log: sections::log(root.table("log")),
-        providers: sections::providers(root.table("provider"), context.recipes.keys().map(String::as_str)),
+        providers: sections::providers(root.table("provider"), known()),
+        prices: root.take("price").map(|value| price::prices(value, known())).unwrap_or_default(),
         rules: rules.unwrap_or_default(),
         warnings: Faults::default(),
     }

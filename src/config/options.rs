@@ -53,6 +53,8 @@ pub struct Limits {
     pub exe_bytes: usize,
     /// Bytes of a request's body.
     pub request_bytes: usize,
+    /// Bytes of a call's body that is looked into before it is passed on.
+    pub look_bytes: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
     /// From accept or the last answer's end to the head's last byte, once it has begun.
@@ -75,6 +77,7 @@ impl Default for Limits {
             refusals_per_uid: Rate { count: 600, per: Duration::from_secs(60) },
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,
+            look_bytes: 4 << 20,
             header_bytes: 16 << 10,
             header_time: Duration::from_secs(5),
             body_time: Duration::from_secs(5),
@@ -112,6 +115,8 @@ pub struct Upstream {
     pub clock_tolerance: Duration,
     /// Mints in flight for one key.
     pub mints_per_key: u32,
+    /// Whether a provider's name may lead into a private network.
+    pub allow_private: bool,
 }
 
 impl Default for Upstream {
@@ -125,6 +130,7 @@ impl Default for Upstream {
             warm_idle: Duration::from_secs(30),
             clock_tolerance: Duration::from_secs(2),
             mints_per_key: 16,
+            allow_private: false,
         }
     }
 }

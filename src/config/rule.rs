@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{Kind, Malformed, Pattern},
-    policy::{Bearer, Detach, Rule, Rules},
+    policy::{Bearer, Detach, Risky, Rule, Rules},
 };
 
 /// Reads all rules; `value` is the whole list.
@@ -46,6 +46,8 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
     let share = bounds::share(table, &ttl);
     let detached = table.take("detached").and_then(|value| value.flag()).unwrap_or_default();
     let alone = table.take("bearer_alone");
+    let risky = table
+        .word("risky", &[("refused", Risky::Refused), ("single_use", Risky::SingleUse), ("allowed", Risky::Allowed)]);
     bounds::approve(table);
     let mut rule = Rule {
         name: name.unwrap_or_default().to_owned(),
@@ -59,6 +61,7 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
         share,
         detach: if detached { Detach::Allowed } else { Detach::Refused },
         bearer: if alone.and_then(|value| value.flag()) == Some(true) { Bearer::Enough } else { Bearer::NotEnough },
+        risky,
     };
     (rule.peer, rule.keys, rule.kinds) = (peer?, keys?, kinds?);
     only_for_virtual(&rule, uses.into_iter().chain(scope).chain(alone));
@@ -128,11 +131,12 @@ fn cap(rule: &mut Rule, ttl: &TtlFields<'_>, context: &Context) {
     let Some(max) = ttl.max.filter(|_| rule.kinds.contains(&Kind::Upstream)) else { return };
     let provider = |keys: &Pattern| keys.as_str().split_once('/').and_then(|(name, _)| context.recipes.get(name));
     let Some(recipes) = rule.keys.iter().map(provider).collect::<Option<Vec<_>>>() else { return };
-    let Some(most) = recipes.iter().map(|recipe| recipe.clamp(rule.ttl.max)).max() else { return };
+    let minting = || recipes.iter().filter_map(|recipe| Some((recipe, recipe.minting().ok()?)));
+    let Some(most) = minting().map(|(_, mint)| mint.clamp(rule.ttl.max)).max() else { return };
     if most >= rule.ttl.max {
         return;
     }
-    let names = recipes.iter().map(|recipe| recipe.name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = minting().map(|(recipe, _)| recipe.name.as_str()).collect::<Vec<_>>().join(", ");
     let (wished, most_text) = (shown_span(rule.ttl.max.duration()), shown_span(most.duration()));
     max.warning(
         format!("{names} gives no token for {wished}"),

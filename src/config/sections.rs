@@ -58,6 +58,7 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         leases_per_uid,
         exe_bytes: table.size("exe_bytes", usual.exe_bytes, 1 << 20..=1 << 30),
         request_bytes: table.size("request_bytes", usual.request_bytes, 1 << 10..=16 << 20),
+        look_bytes: table.size("look_bytes", usual.look_bytes, 1 << 10..=64 << 20),
         header_bytes: table.size("header_bytes", usual.header_bytes, 8 << 10..=256 << 10),
         header_time: table.span("header_time", usual.header_time, time.clone()),
         body_time: table.span("body_time", usual.body_time, time.clone()),
@@ -106,6 +107,7 @@ pub(super) fn upstream(mut table: Table<'_>) -> Upstream {
         warm_idle: table.span("warm_idle", usual.warm_idle, secs(0)..=secs(600)),
         clock_tolerance: table.span("clock_tolerance", usual.clock_tolerance, secs(0)..=secs(60)),
         mints_per_key: table.count("mints_per_key", usual.mints_per_key, 1..=256),
+        allow_private: table.take("allow_private").and_then(|value| value.flag()).unwrap_or(usual.allow_private),
     }
 }
 

@@ -5,7 +5,7 @@ use toml::de::Error;
 
 /// The parser's words (their beginning), ours, and what to do.
 const WORDS: [(&str, &str, &str); 14] = [
-    ("duplicate key", "this name stands here twice", "keep one of them; only [[rule]] may be repeated"),
+    ("duplicate key", "this name stands here twice", "keep one of them; only [[rule]] and [[price]] may be repeated"),
     ("string values must be quoted", "this is text without quotes", "put it into quotes: \"…\""),
     ("invalid boolean", "this is neither true nor false", "write true or false, in small letters"),
     ("invalid basic string", "this text is not closed", "end it with \" on the same line"),

@@ -96,6 +96,15 @@ impl<'a> Value<'a> {
         read.or_else(|| self.fault(format!("`{}` is out of range", self.key), self.written(example)))
     }
 
+    /// A decimal number as it is written; its reader takes no exponents and no rounding.
+    pub(super) fn decimal(&self, example: &str) -> Option<&'a str> {
+        match self.inner.get_ref() {
+            DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str()),
+            DeValue::Float(number) => Some(number.as_str()),
+            _ => self.wrong("a number", &format!("{}, without quotes", self.written(example))),
+        }
+    }
+
     pub(super) fn count(&self, usual: u32, bounds: RangeInclusive<u32>) -> Option<u32> {
         let Some(number) = self.inner.get_ref().as_integer() else {
             return self.wrong("a whole number", &format!("{}, without quotes", self.written(&usual.to_string())));

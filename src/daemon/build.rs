@@ -13,7 +13,7 @@ use crate::{
     ledger::{Ledger, LedgerOptions},
     policy::Rules,
     recipe::Recipe,
-    upstream::{Upstream, UpstreamOptions},
+    upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -90,6 +90,8 @@ pub(super) fn gateway_options(config: &Config) -> GatewayOptions {
         header_bytes: limits.header_bytes,
         idle_time: limits.idle_time,
         origins: config.gateway.origins.clone(),
+        body_time: limits.body_time,
+        look_bytes: limits.look_bytes,
     }
 }
 
@@ -133,6 +135,7 @@ fn upstream_options(config: &Config) -> UpstreamOptions {
         total_time: upstream.total_time,
         body_bytes: upstream.body_bytes,
         warm_idle: upstream.warm_idle,
+        private: if upstream.allow_private { Private::Allowed } else { Private::Refused },
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     gateway,
     observe::{About, metrics, status},
     sys::{
+        alloc,
         socket::{BindError, Modes, Place, bind_unix},
         tcp,
     },
@@ -86,6 +87,7 @@ fn control(broker: &Broker, about: &Arc<About>) -> Door {
 async fn keep(broker: &Broker, config: &Config, signals: &mut Signals, doors: &mut [Served]) {
     let period = notify::watchdog_period().unwrap_or(Duration::MAX).min(Duration::from_secs(1));
     let mut tick = tokio::time::interval(period);
+    let mut ended = 0;
     loop {
         tokio::select! {
             _ = tick.tick() => {
@@ -94,6 +96,10 @@ async fn keep(broker: &Broker, config: &Config, signals: &mut Signals, doors: &m
                     broker.lock_if_idle(after);
                 }
                 doors.iter_mut().for_each(Served::look_after);
+                let ended_by_now = doors.iter().map(|door| door.entrance.ended()).sum();
+                if std::mem::replace(&mut ended, ended_by_now) != ended_by_now {
+                    alloc::give_back();
+                }
                 notify::watchdog();
                 notify::status(&told(broker));
             }
@@ -131,6 +137,13 @@ impl Entrance {
         match self {
             Entrance::Endpoint(entrance) => entrance.serve(listener).map(Server::Endpoint),
             Entrance::Gateway(entrance) => entrance.serve(listener).map(Server::Gateway),
+        }
+    }
+
+    fn ended(&self) -> u64 {
+        match self {
+            Entrance::Endpoint(entrance) => entrance.ended(),
+            Entrance::Gateway(entrance) => entrance.ended(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Door, EndpointOptions,
     body::Outgoing,
+    guests::Guests,
     native,
     pace::{Pace, Paced, Phase},
     reply::Reply,
@@ -15,7 +16,14 @@ use crate::{
 };
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, future::Future, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    os::fd::AsFd,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 use tokio::{
     net::UnixStream,
     sync::{Semaphore, watch},
@@ -30,6 +38,10 @@ pub(super) struct House {
     pub(super) clock: Clock,
     /// One for each open connection.
     pub(super) slots: Arc<Semaphore>,
+    /// Who has them.
+    pub(super) guests: Guests,
+    /// How many connections have ended.
+    pub(super) ended: AtomicU64,
     /// One for each connection that is only told `busy`.
     pub(super) turned_away: Arc<Semaphore>,
 }
@@ -59,6 +71,7 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
     };
     let welcome = admitted.is_ok();
     let (swaps, pace) = (Swaps::default(), Pace::new(house.clock.clone()));
+    let _guest = house.guests.enter(&pace);
     let visitor = Visitor(Arc::new(Visit { house: house.clone(), admitted, swaps: swaps.clone(), pace: pace.clone() }));
     let stream = SwapIo::new(Paced::new(TokioIo::new(stream), pace.clone()), swaps);
     let connection = http1::Builder::new()
@@ -130,6 +143,9 @@ impl Visit {
     fn send(&self, mut reply: Reply) -> Response<Outgoing> {
         if let Some(swap) = reply.swap.take() {
             self.swaps.arm(swap);
+        }
+        if let Some(code) = reply.refused() {
+            self.house.broker.count_refusal(code);
         }
         reply.into_response()
     }

@@ -104,7 +104,7 @@ impl ControlOptions {
         options: &EndpointOptions,
         request: Request<Incoming>,
     ) -> Result<Reply, No> {
-        let operator = session.operator()?;
+        let operator = session.operator().await?;
         let way = route::find(route::CONTROL, &request)?;
         let (method, path) = (request.method().clone(), way.path);
         let ask = Ask { session, operator, options, way, request };
@@ -188,7 +188,8 @@ impl Ask<'_> {
             _ => return Err(fault().into()),
         };
         let revoked = self.operator.revoke(&which)?;
-        Ok(Reply::json(200, &json!({ "revoked": revoked.leases, "residual": residual(revoked) })))
+        let Revoked { leases, unread, .. } = revoked;
+        Ok(Reply::json(200, &json!({ "revoked": leases, "unread": unread, "residual": residual(revoked) })))
     }
 
     async fn unlock(self) -> Result<Reply, No> {
@@ -208,7 +209,7 @@ impl Ask<'_> {
             Some(texts) => Some(texts.iter().map(|text| text.parse()).collect::<Result<_, Malformed>>()?),
             None => None,
         };
-        let (selectors, told) = self.operator.why(&key, peer.as_deref())?;
+        let (selectors, told) = self.operator.why(&key, peer.as_deref()).await?;
         let known = self.operator.knows(&key);
         let all = json!({ "decides": told.decides, "steps": told.steps, "selectors": selectors, "known": known });
         Ok(Reply::json(200, &all))

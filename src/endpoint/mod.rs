@@ -4,6 +4,7 @@
 mod body;
 mod connection;
 mod control;
+mod guests;
 mod native;
 mod pace;
 mod reply;

@@ -47,8 +47,8 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
             Ok(leases) => Reply::json(200, &Leases { leases }),
             Err(refusal) => Reply::refusal(&refusal),
         },
-        (&Method::DELETE, "/v1/leases/{id}") => revoke(session, &way),
-        (&Method::GET, "/v1/whoami") => match session.whoami() {
+        (&Method::DELETE, "/v1/leases/{id}") => revoke(session, &way).await,
+        (&Method::GET, "/v1/whoami") => match session.whoami().await {
             Ok(whoami) => Reply::json(200, &whoami),
             Err(refusal) => Reply::refusal(&refusal),
         },
@@ -116,9 +116,12 @@ async fn granted(session: &Session, options: &EndpointOptions, request: Request<
     session.ask(wish).await
 }
 
-fn revoke(session: &Session, way: &Way) -> Reply {
-    let id = way.value.parse().map_err(|fault| malformed(session, &fault));
-    match id.and_then(|id| session.revoke(id)) {
+async fn revoke(session: &Session, way: &Way) -> Reply {
+    let revoked = match way.value.parse() {
+        Ok(id) => session.revoke(id).await,
+        Err(fault) => Err(malformed(session, &fault)),
+    };
+    match revoked {
         // Another's lease and none at all are the same to a stranger.
         Ok(Revoked { leases: 0, .. }) => Reply::refusal(&Refusal::new(Code::Denied, session.broker().request_id())),
         Ok(Revoked { upstream_seconds, .. }) => {

@@ -14,6 +14,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +40,18 @@ struct Shared {
     phase: AtomicU8,
     since: AtomicU64,
     clock: Clock,
+    /// Told when another needs its place.
+    dismissed: Notify,
 }
+
+/// Who is silent for less may be about to speak.
+const MOMENT: Duration = Duration::from_millis(100);
 
 impl Pace {
     pub(super) fn new(clock: Clock) -> Self {
         let since = AtomicU64::new(clock.boot().nanos());
         // A fresh connection owes a head at once.
-        Self(Arc::new(Shared { phase: AtomicU8::new(Phase::Head as u8), since, clock }))
+        Self(Arc::new(Shared { phase: AtomicU8::new(Phase::Head as u8), since, clock, dismissed: Notify::new() }))
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -57,17 +63,51 @@ impl Pace {
         self.0.phase.load(Ordering::Relaxed) == phase as u8
     }
 
-    /// Returns when the connection has taken too long.
+    /// Returns when the connection has taken too long, or is silent and another needs its place.
     pub(super) async fn overdue(&self, limits: EndpointOptions) {
         let shortest = limits.header_time.min(limits.idle_time).min(limits.request_time);
         let look = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
-            tokio::time::sleep(look).await;
-            let since = Boottime::from_nanos(self.0.since.load(Ordering::Relaxed));
-            if self.limit(limits).is_some_and(|limit| self.0.clock.boot().since(since) > limit) {
-                return;
+            tokio::select! {
+                () = tokio::time::sleep(look) => {
+                    if self.limit(limits).is_some_and(|limit| self.lasted() > limit) {
+                        return;
+                    }
+                }
+                // One that began to speak meanwhile stays.
+                () = self.0.dismissed.notified() => {
+                    if self.silence().is_some() {
+                        return;
+                    }
+                }
             }
         }
+    }
+
+    /// How long it has owed us a whole head; none when it owes us nothing, or has for less than a moment.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        let waits = self.is(Phase::Idle) || self.is(Phase::Head);
+        waits.then(|| self.lasted()).filter(|lasted| *lasted >= MOMENT)
+    }
+
+    /// Asks it to leave.
+    pub(super) fn dismiss(&self) {
+        self.0.dismissed.notify_one();
+    }
+
+    /// What tells it from every other that is there.
+    pub(super) fn name(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    fn lasted(&self) -> Duration {
+        self.0.clock.boot().since(Boottime::from_nanos(self.0.since.load(Ordering::Relaxed)))
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_dismissed(&self) -> bool {
+        let mut told = std::pin::pin!(self.0.dismissed.notified());
+        told.as_mut().enable()
     }
 
     fn limit(&self, limits: EndpointOptions) -> Option<Duration> {

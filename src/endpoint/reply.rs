@@ -17,8 +17,8 @@ pub(super) struct Reply {
     body: Outgoing,
     retry_after: Option<u32>,
     allow: Option<HeaderValue>,
-    /// Whether the connection ends with it.
-    last: bool,
+    /// The code of a refusal.
+    refused: Option<Code>,
     pub(super) swap: Option<Swap>,
 }
 
@@ -29,7 +29,7 @@ impl Reply {
 
     pub(super) fn bytes(status: u16, kind: &'static str, body: Vec<u8>) -> Self {
         let body = Outgoing::Whole(Full::new(Bytes::from(body)));
-        Self { status, kind, body, retry_after: None, allow: None, last: false, swap: None }
+        Self { status, kind, body, retry_after: None, allow: None, refused: None, swap: None }
     }
 
     /// An answer that carries a token.
@@ -46,7 +46,7 @@ impl Reply {
             body,
             retry_after: None,
             allow: None,
-            last: false,
+            refused: None,
             swap: None,
         }
     }
@@ -54,19 +54,24 @@ impl Reply {
     pub(super) fn refusal(refusal: &Refusal) -> Self {
         let body = wire::problem(refusal);
         let reply = Self::bytes(refusal.status, "application/problem+json", body);
-        Self { retry_after: refusal.after, last: is_last(refusal), ..reply }
+        Self { retry_after: refusal.after, refused: Some(refusal.code), ..reply }
     }
 
     /// A refusal in Model Studio's own shape.
     pub(super) fn studio_error(refusal: &Refusal) -> Self {
         let (status, body) = wire::studio_error(refusal);
         let reply = Self::bytes(status, "application/json", body);
-        Self { retry_after: refusal.after, last: is_last(refusal), ..reply }
+        Self { retry_after: refusal.after, refused: Some(refusal.code), ..reply }
     }
 
     /// Names the methods that there are: RFC 9110 §15.5.6 wants it in a 405.
     pub(super) fn allowing(self, methods: &[&str]) -> Self {
         Self { allow: HeaderValue::from_str(&methods.join(", ")).ok(), ..self }
+    }
+
+    /// Why it is a refusal, if it is one.
+    pub(super) fn refused(&self) -> Option<Code> {
+        self.refused
     }
 
     pub(super) fn is_stream(&self) -> bool {
@@ -79,7 +84,7 @@ impl Reply {
         let headers = response.headers_mut();
         headers.insert("content-type", HeaderValue::from_static(self.kind));
         headers.insert("cache-control", HeaderValue::from_static("no-store"));
-        if self.last {
+        if self.refused.is_some_and(is_last) {
             headers.insert("connection", HeaderValue::from_static("close"));
         }
         if let Some(methods) = self.allow {
@@ -93,8 +98,8 @@ impl Reply {
 }
 
 /// What was sent in a wrong place or shape may have been a secret: hyper's buffers must not keep it for the next request.
-fn is_last(refusal: &Refusal) -> bool {
-    matches!(refusal.code, Code::Malformed | Code::TooLarge)
+fn is_last(refused: Code) -> bool {
+    matches!(refused, Code::Malformed | Code::TooLarge)
 }
 
 #[cfg(test)]

@@ -3,15 +3,29 @@
 use super::{
     Door, EndpointOptions,
     connection::{House, attend},
+    guests::Guests,
 };
-use crate::{broker::Broker, clock::Clock, sys::scrub};
+use crate::{
+    broker::Broker,
+    clock::Clock,
+    sys::{scrub, socket::somebody_waits},
+};
 use nix::errno::Errno;
-use std::{io, os::unix::net::UnixListener as StdListener, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::{fd::AsFd, unix::net::UnixListener as StdListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch},
     task::JoinHandle,
+    time::timeout,
 };
 use tracing::{error, warn};
 
@@ -32,8 +46,14 @@ impl Entrance {
     /// An entrance whose connections are spread over these loops by the kernel.
     pub fn new(door: Door, broker: Broker, clock: Clock, options: EndpointOptions, loops: Vec<Handle>) -> Self {
         let slots = Arc::new(Semaphore::new(options.connections));
-        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-        Self { house: Arc::new(House { broker, door, options, clock, slots, turned_away }), loops }
+        let (turned_away, ended) = (Arc::new(Semaphore::new(TURNED_AWAY)), AtomicU64::new(0));
+        let guests = Guests::default();
+        Self { house: Arc::new(House { broker, door, options, clock, slots, guests, ended, turned_away }), loops }
+    }
+
+    /// How many connections have ended since it was made.
+    pub fn ended(&self) -> u64 {
+        self.house.ended.load(Ordering::Relaxed)
     }
 
     /// Serves a listener until the server is drained. It comes from outside, so that tests choose it.
@@ -43,7 +63,7 @@ impl Entrance {
         let mut accepting = Vec::with_capacity(self.loops.len());
         for each in &self.loops {
             let (listener, house, closed) = (listener.try_clone()?, self.house.clone(), closed.clone());
-            accepting.push(scrub::spawn_on(each, accept(listener, house, closed)));
+            accepting.push(scrub::spawn_shallow_on(each, accept(listener, house, closed)));
         }
         Ok(Server { accepting, closing })
     }
@@ -71,14 +91,15 @@ impl Drop for Server {
 async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiver<bool>) {
     let Ok(listener) = UnixListener::from_std(listener) else { return };
     loop {
-        let Ok(slot) = house.slots.clone().acquire_owned().await else { return };
+        let Ok(slot) = slot(&house, &listener).await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (house, closing) = (house.clone(), closing.clone());
-                scrub::spawn(async move {
-                    attend(house, stream, closing).await;
-                    drop(slot);
-                });
+                let served = serve(house.clone(), stream, closing.clone(), slot);
+                match house.door {
+                    Door::Broker => scrub::spawn_shallow(served),
+                    // Keys come in here, and are tried at their provider.
+                    Door::Control(_) => scrub::spawn(served),
+                };
             }
             Err(fault) => match class(&fault) {
                 Class::Peer => {}
@@ -93,6 +114,26 @@ async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiv
             },
         }
     }
+}
+
+/// A place for one connection. When all are taken, whoever says nothing makes room for whoever waits at the door.
+async fn slot(house: &House, listener: &UnixListener) -> Result<OwnedSemaphorePermit, AcquireError> {
+    loop {
+        match timeout(LOOK, house.slots.clone().acquire_owned()).await {
+            Ok(slot) => return slot,
+            Err(_) if somebody_waits(listener.as_fd()) => house.guests.dismiss_the_most_silent(),
+            Err(_) => {}
+        }
+    }
+}
+
+/// How often a full house looks whether somebody waits.
+const LOOK: Duration = Duration::from_millis(10);
+
+async fn serve(house: Arc<House>, stream: UnixStream, closing: watch::Receiver<bool>, slot: OwnedSemaphorePermit) {
+    attend(house.clone(), stream, closing).await;
+    house.ended.fetch_add(1, Ordering::Relaxed);
+    drop(slot);
 }
 
 /// Whose fault it is: accept(2).

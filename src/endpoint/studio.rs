@@ -27,7 +27,7 @@ async fn granted(session: &Session, way: &Way, request: &Request<Incoming>) -> R
     let ttl = ttl(way.parameter("expire_in_seconds")).map_err(fault)?;
     let key = match bearer(request).map_err(fault)? {
         Some(name) => name,
-        None => session.only_key("dashscope")?,
+        None => session.only_key("dashscope").await?,
     };
     let wish = crate::model::Request {
         key,

@@ -4,10 +4,9 @@
 //! Dropped: what belongs to the provider's connection; `set-cookie` and `alt-svc`, which would make the client remember
 //! the provider; `location`, unless it is a path, which then gets the gateway's prefix.
 
-use super::{head::strip_answer, key::KeyFault};
+use super::{head::strip_answer, key::KeyFault, stream::Stream};
 use crate::{
-    broker::{Download, Passage},
-    model::{Code, Refusal, RequestId},
+    model::{Code, Refusal, RequestId, Shape},
     wire,
 };
 use http_body_util::Full;
@@ -17,6 +16,7 @@ use hyper::{
     header::{self, HeaderValue},
 };
 use std::{
+    io,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -27,34 +27,28 @@ pub(super) enum Outgoing {
     Stream(Box<Stream>),
 }
 
-/// The provider's body; the passage that it belongs to ends with it.
-pub(super) struct Stream {
-    pub(super) body: Download,
-    pub(super) _passage: Passage,
-}
-
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Outgoing::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
-            Outgoing::Stream(stream) => Pin::new(&mut stream.body).poll_frame(cx),
+            Outgoing::Stream(stream) => Pin::new(&mut **stream).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Outgoing::Whole(full) => full.is_end_stream(),
-            Outgoing::Stream(stream) => stream.body.is_end_stream(),
+            Outgoing::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Outgoing::Whole(full) => full.size_hint(),
-            Outgoing::Stream(stream) => stream.body.size_hint(),
+            Outgoing::Stream(stream) => stream.size_hint(),
         }
     }
 }
@@ -73,12 +67,13 @@ pub(super) fn clean<B>(response: &mut Response<B>, provider: &str) {
     }
 }
 
-/// A refusal as `application/problem+json`.
-pub(super) fn refusal(refusal: &Refusal) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::Whole(Full::new(wire::problem(refusal).into())));
+/// A refusal, as the clients of the route that was asked for read it.
+pub(super) fn refusal(shape: Shape, refusal: &Refusal) -> Response<Outgoing> {
+    let (kind, body) = wire::refusal(shape, refusal);
+    let mut response = Response::new(Outgoing::Whole(Full::new(body.into())));
     *response.status_mut() = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if refusal.status == 401 {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sixty\""));

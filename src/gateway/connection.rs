@@ -4,16 +4,21 @@
 use super::{
     GatewayOptions,
     answer::{Outgoing, refusal},
-    forward::{Way, forward},
+    forward::{By, forward},
 };
 use crate::{
     broker::{Broker, Session},
     ledger::Cut,
-    model::{Code, Refusal},
+    model::{Code, Refusal, Shape},
 };
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, os::fd::AsFd, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    os::fd::AsFd,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -26,6 +31,8 @@ pub(super) struct House {
     pub(super) options: GatewayOptions,
     /// One for each open connection.
     pub(super) slots: Arc<Semaphore>,
+    /// How many connections have ended.
+    pub(super) ended: AtomicU64,
 }
 
 /// How long a call whose lease has ended may take to say so.
@@ -42,15 +49,14 @@ pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Re
     match stream {
         Stream::Unix(stream) => match house.broker.admit(stream.as_fd(), "gateway") {
             Err(refusal) if refusal.code != Code::Busy => {}
-            admitted => serve(&house, Way::Unix, admitted, stream, closing).await,
+            admitted => serve(&house, By::Unix, admitted, stream, closing).await,
         },
         Stream::Tcp(stream) => match house.broker.admit_tcp(stream.as_fd(), "gateway").await {
             Err(refusal) if refusal.code != Code::Busy => {}
             admitted => {
                 // Events of a stream are small, and each is awaited.
                 let _ = stream.set_nodelay(true);
-                let way = Way::Tcp { origins: &house.options.origins };
-                serve(&house, way, admitted, stream, closing).await;
+                serve(&house, By::Tcp, admitted, stream, closing).await;
             }
         },
     }
@@ -59,15 +65,15 @@ pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Re
 /// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     house: &House,
-    way: Way<'_>,
+    by: By,
     admitted: Result<Session, Refusal>,
     stream: S,
     mut closing: watch::Receiver<bool>,
 ) {
     let (running, mut run) = watch::channel(None);
     let service = service_fn(|request| {
-        let (admitted, running) = (&admitted, &running);
-        async move { Ok::<_, Infallible>(reply(admitted, way, request, running).await) }
+        let (admitted, options, running) = (&admitted, &house.options, &running);
+        async move { Ok::<_, Infallible>(reply(admitted, (by, options), request, running).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -91,13 +97,13 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 async fn reply(
     admitted: &Result<Session, Refusal>,
-    way: Way<'_>,
+    (by, options): (By, &GatewayOptions),
     request: Request<Incoming>,
     running: &watch::Sender<Option<Cut>>,
 ) -> Response<Outgoing> {
     match admitted {
-        Ok(session) => forward(session, way, request, |cut| drop(running.send_replace(Some(cut)))).await,
-        Err(busy) => refusal(busy),
+        Ok(session) => forward(session, (by, options), request, |cut| drop(running.send_replace(Some(cut)))).await,
+        Err(busy) => refusal(Shape::None, busy),
     }
 }
 

@@ -2,15 +2,18 @@
 //! upgrade. It reads no rule and holds no key; it asks the broker.
 
 use super::{
-    answer::{self, Outgoing, Stream},
+    GatewayOptions,
+    answer::{self, Outgoing},
     head::{Bad, Head},
+    inspect::{Inspected, Need, inspect, tell_length},
+    stream::Stream,
     upgrade, web,
 };
 use crate::{
-    broker::{Session, Upload},
+    broker::{Session, Upload, Way},
     ledger::Cut,
-    model::{Code, Refusal},
-    policy::Use,
+    model::{Code, Refusal, Shape},
+    wire::{Framing, UsageReader},
 };
 use http_body_util::{BodyExt, Empty};
 use hyper::{
@@ -18,87 +21,118 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderValue},
 };
-use std::io;
 
 /// How a request came.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Way<'a> {
-    /// By the Unix socket, which no web page can reach.
+pub(super) enum By {
+    /// The Unix socket, which no web page can reach.
     Unix,
-    /// By TCP; these pages may call.
-    Tcp {
-        /// Their origins.
-        origins: &'a [String],
-    },
+    /// TCP.
+    Tcp,
 }
 
 /// Passes one request on. `running` is told what would cut it.
 pub(super) async fn forward(
     session: &Session,
-    way: Way<'_>,
+    (by, options): (By, &GatewayOptions),
     request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Response<Outgoing> {
-    match passed(session, way, request, running).await {
+    let shape = session.broker().shape(request.uri().path());
+    match passed(session, (by, options), request, running).await {
         Ok(response) => response,
-        Err(refusal) => answer::refusal(&refusal),
+        Err(refusal) => answer::refusal(shape, &refusal),
     }
 }
 
 async fn passed(
     session: &Session,
-    way: Way<'_>,
+    (by, options): (By, &GatewayOptions),
     mut request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Result<Response<Outgoing>, Refusal> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    if let Way::Tcp { origins } = way {
+    if matches!(by, By::Tcp) {
         let id = session.broker().request_id();
-        web::check(&parts.headers, origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
+        web::check(&parts.headers, &options.origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
     }
     let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
-    let holding = session.holding(&head.key.digest(), &head.provider)?;
-    let wanted = Use { method: head.method.as_str(), path: &head.path, model: None };
-    let mut passage = holding.pass(&wanted)?;
+    let holding = session.holding(&head.key.digest(), &head.call()).await?;
+    let way = holding.way().cloned().ok_or_else(|| malformed(session, "nothing is there"))?;
+    if head.websocket && !way.websocket {
+        return Err(malformed(session, "no websocket is there"));
+    }
+    let need = if holding.wants_model() { Need::Judged } else { Need::Counted };
+    let Inspected { upload, length, seen } = inspect(&head, &way, body, need, options)
+        .await
+        .map_err(|bad| Refusal::new(bad.code, session.broker().request_id()).saying(bad.why))?;
+    let models = seen.as_ref().map(|seen| seen.models.as_slice()).unwrap_or_default();
+    let mut passage = holding.pass(&head.call(), models).await?;
     running(passage.cut());
-    let websocket = head.websocket;
-    let response = passage.call(outgoing(&head, body)?).await?;
-    let mut response = response.map(|body| Stream { body, _passage: passage });
+    let mut request = outgoing(&head, &way, upload);
+    tell_length(request.headers_mut(), length);
+    let response = passage.call(request).await?;
+    let hides = seen.is_some_and(|seen| seen.edit.is_some());
+    let mut response = response.map(|body| Stream::new(body, passage));
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return match websocket {
+        return match head.websocket {
             true => Ok(upgrade::join(response, upgrade)),
             false => Err(Refusal::new(Code::Upstream, session.broker().request_id())),
         };
     }
+    checked(session, &mut response)?;
+    let framing = content_type(&response).and_then(Framing::of);
+    let reader = framing.filter(|_| way.shape != Shape::None).map(|framing| UsageReader::new(way.shape, framing));
+    response.body_mut().count(reader, hides);
     answer::clean(&mut response, &head.provider);
     Ok(response.map(|stream| Outgoing::Stream(Box::new(stream))))
 }
 
 /// The request as the provider is to see it, but for its host and the key.
-fn outgoing(head: &Head, body: Incoming) -> Result<Request<Upload>, Refusal> {
-    let body = if head.websocket {
-        Empty::new().map_err(|never| match never {}).boxed_unsync()
-    } else {
-        body.map_err(io::Error::other).boxed_unsync()
-    };
+fn outgoing(head: &Head, way: &Way, upload: Upload) -> Request<Upload> {
+    let body = if head.websocket { Empty::new().map_err(|never| match never {}).boxed_unsync() } else { upload };
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = head.headers.clone();
-    // What was a URI still is one without its first part.
-    *request.uri_mut() = head.target().parse().unwrap_or_default();
-    request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let query = if head.query.is_empty() { String::new() } else { format!("?{}", head.query) };
+    // Every part of it has been part of a URI.
+    *request.uri_mut() = format!("{}{query}", way.path).parse().unwrap_or_default();
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if head.websocket {
-        request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     }
-    Ok(request)
+    request
+}
+
+/// An answer that carries the key in its head, or that nobody can look into, goes no further.
+fn checked(session: &Session, response: &mut Response<Stream>) -> Result<(), Refusal> {
+    let upstream = || Refusal::new(Code::Upstream, session.broker().request_id());
+    let coding = response.headers().get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(upstream().saying("the provider compressed its answer, which was asked for in the clear"));
+    }
+    let passage = response.body().passage();
+    if response.headers().values().any(|value| passage.is_in(value.as_bytes())) {
+        passage.echoed();
+        return Err(upstream());
+    }
+    Ok(())
+}
+
+fn content_type<B>(response: &Response<B>) -> Option<&str> {
+    response.headers().get(header::CONTENT_TYPE)?.to_str().ok()
+}
+
+fn malformed(session: &Session, why: &'static str) -> Refusal {
+    Refusal::new(Code::Malformed, session.broker().request_id()).saying(why)
 }
 
 fn badly(session: &Session, bad: Bad) -> Refusal {
-    let id = session.broker().request_id();
     match bad {
-        Bad::Key(fault) => answer::key_fault(fault, id),
-        Bad::Form(why) => Refusal::new(Code::Malformed, id).saying(why),
+        Bad::Key(fault) => answer::key_fault(fault, session.broker().request_id()),
+        Bad::Form(why) => malformed(session, why),
     }
 }

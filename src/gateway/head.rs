@@ -2,6 +2,7 @@
 //! was understood, so that no trick of framing reaches the provider.
 
 use super::key::{Key, KeyFault};
+use crate::{broker::Call, model::CallPath};
 use hyper::{
     HeaderMap, Method, Version,
     header::{self, HeaderName},
@@ -14,7 +15,7 @@ pub(super) struct Head<K = Key> {
     /// The provider that was asked for: the path's first part.
     pub(super) provider: String,
     /// The provider's own path.
-    pub(super) path: String,
+    pub(super) path: CallPath,
     /// The query without keys.
     pub(super) query: String,
     pub(super) method: Method,
@@ -76,9 +77,9 @@ impl Head {
         if head.leaks() { Err(Bad::Key(KeyFault::Leaked)) } else { Ok(head) }
     }
 
-    /// Path and query as the provider is to see them.
-    pub(super) fn target(&self) -> String {
-        if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
+    /// The same as the broker judges it.
+    pub(super) fn call(&self) -> Call<'_> {
+        Call { provider: &self.provider, method: self.method.as_str(), path: &self.path }
     }
 
     fn leaks(&self) -> bool {
@@ -86,7 +87,7 @@ impl Head {
             .headers
             .iter()
             .any(|(name, value)| self.key.is_in(value.as_bytes()) || self.key.is_in(name.as_str().as_bytes()));
-        told || [&self.provider, &self.path, &self.query].iter().any(|text| self.key.is_in(text.as_bytes()))
+        told || [&self.provider, self.path.plain(), &self.query].iter().any(|text| self.key.is_in(text.as_bytes()))
     }
 }
 
@@ -109,16 +110,12 @@ fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Bad> {
 }
 
 /// `/provider/path`; the path must be the only way to write what it names, or a scope's pattern could be walked around.
-fn split(path: &str) -> Result<(String, String), Bad> {
+fn split(path: &str) -> Result<(String, CallPath), Bad> {
     let whole = path[1..].split_once('/').filter(|(provider, _)| !provider.is_empty());
-    let (provider, rest) = whole.ok_or(Bad::Form("the path begins with /PROVIDER/"))?;
-    let lower = rest.to_ascii_lowercase();
-    let dotted = rest.split('/').any(|part| part == "." || part == "..");
-    let hidden = ["%2e", "%2f", "%5c", "%00", "\\", "//"].iter().any(|part| lower.contains(part));
-    if dotted || hidden || rest.starts_with('/') {
-        return Err(Bad::Form("the path has dots, empty parts or hidden slashes"));
-    }
-    Ok((provider.to_owned(), format!("/{rest}")))
+    let (provider, _) = whole.ok_or(Bad::Form("the path begins with /PROVIDER/"))?;
+    let rest = CallPath::parse(&path[1 + provider.len()..]);
+    let rest = rest.map_err(|_| Bad::Form("the path has dots, empty parts or hidden letters"))?;
+    Ok((provider.to_owned(), rest))
 }
 
 fn wants_websocket(headers: &HeaderMap, method: &Method) -> Result<bool, Bad> {
@@ -194,14 +191,16 @@ mod tests {
             ("content-type", "application/json"),
         ];
         let head = read("/dashscope/compatible-mode/v1/models?a=1&key=KEY", &lines).unwrap();
-        assert_eq!((head.provider.as_str(), head.target().as_str()), ("dashscope", "/compatible-mode/v1/models?a=1"));
+        assert_eq!(
+            (head.provider.as_str(), head.path.raw(), head.query.as_str()),
+            ("dashscope", "/compatible-mode/v1/models", "a=1")
+        );
         assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["content-type"]);
     }
 
     #[test]
     fn a_path_that_has_two_spellings_is_refused() {
-        for path in ["/p/a/../b", "/p/a/./b", "/p/%2e%2e/b", "/p/a%2Fb", "/p//b", "/p/a\\b", "/p", "/", "//b", "/p/.."]
-        {
+        for path in ["/p/a/../b", "/p/a/./b", "/p/%2e%2e/b", "/p//b", "/p/a\\b", "/p", "/", "//b", "/p/.."] {
             assert!(form(path, &[]) || path.parse::<hyper::Uri>().is_err(), "{path}");
         }
         assert!(read("/p/", &[]).is_ok() && read("/p/v1/a.b/%20", &[]).is_ok());

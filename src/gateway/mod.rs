@@ -7,8 +7,10 @@ mod answer;
 mod connection;
 mod forward;
 mod head;
+mod inspect;
 mod key;
 mod serve;
+mod stream;
 mod upgrade;
 mod web;
 
@@ -27,4 +29,8 @@ pub struct GatewayOptions {
     pub idle_time: Duration,
     /// Origins of web pages that may call by TCP.
     pub origins: Vec<String>,
+    /// For a body that is looked into before it goes out.
+    pub body_time: Duration,
+    /// The largest body that is looked into, in bytes.
+    pub look_bytes: usize,
 }

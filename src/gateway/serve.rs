@@ -6,7 +6,15 @@ use super::{
 };
 use crate::{broker::Broker, sys::scrub};
 use nix::errno::Errno;
-use std::{io, net, os::unix, sync::Arc, time::Duration};
+use std::{
+    io, net,
+    os::unix,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime::Handle,
@@ -32,7 +40,12 @@ impl Entrance {
     /// An entrance whose connections are spread over these loops by the kernel.
     pub fn new(broker: Broker, options: GatewayOptions, loops: Vec<Handle>) -> Self {
         let slots = Arc::new(Semaphore::new(options.connections));
-        Self { house: Arc::new(House { broker, options, slots }), loops }
+        Self { house: Arc::new(House { broker, options, slots, ended: AtomicU64::new(0) }), loops }
+    }
+
+    /// How many connections have ended since it was made.
+    pub fn ended(&self) -> u64 {
+        self.house.ended.load(Ordering::Relaxed)
     }
 
     /// Serves a listener until the server is drained. It comes from outside, so that tests choose it.
@@ -52,7 +65,7 @@ impl Entrance {
         let mut accepting = Vec::with_capacity(self.loops.len());
         for each in &self.loops {
             let (listener, house, closed) = (listener()?, self.house.clone(), closed.clone());
-            accepting.push(scrub::spawn_on(each, accept(listener, house, closed)));
+            accepting.push(scrub::spawn_shallow_on(each, accept(listener, house, closed)));
         }
         Ok(Server { accepting, closing })
     }
@@ -109,7 +122,8 @@ async fn accept(listener: Plain, house: Arc<House>, closing: watch::Receiver<boo
             Ok(stream) => {
                 let (house, closing) = (house.clone(), closing.clone());
                 scrub::spawn(async move {
-                    attend(house, stream, closing).await;
+                    attend(house.clone(), stream, closing).await;
+                    house.ended.fetch_add(1, Ordering::Relaxed);
                     drop(slot);
                 });
             }

@@ -1,7 +1,7 @@
 //! Websockets: once both sides have switched, bytes pass both ways until one side ends or the lease does.
 //! They are not looked into.
 
-use super::answer::{Outgoing, Stream};
+use super::{answer::Outgoing, stream::Stream};
 use crate::sys::scrub;
 use http_body_util::Full;
 use hyper::{
@@ -20,7 +20,7 @@ pub(super) fn join(mut response: Response<Stream>, client: OnUpgrade) -> Respons
     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     scrub::spawn(async move {
-        let mut cut = stream._passage.cut();
+        let mut cut = stream.passage().cut();
         let both = async { tokio::try_join!(client, provider) };
         tokio::select! {
             () = cut.wait() => {}

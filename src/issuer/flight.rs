@@ -2,7 +2,7 @@
 //! A waiter that leaves does not end the call, and one principal never gets another's token unless the rule says so.
 
 use super::MintError;
-use crate::{clock::Boottime, policy::Permit, secret::Secret};
+use crate::{clock::Boottime, model::KeyName, policy::Permit, secret::Secret};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -92,6 +92,11 @@ impl Flights {
     /// Drops the tokens that may not be shared any more.
     pub(super) fn sweep(&self, now: Boottime) {
         self.states().retain(|_, state| !matches!(state, State::Kept(_, until) if *until <= now));
+    }
+
+    /// The same for one key.
+    pub(super) fn forget_key(&self, key: &KeyName) {
+        self.states().retain(|place, _| place.key != key.as_str());
     }
 
     /// Drops what is kept, and lets flights end without being kept.

@@ -7,19 +7,21 @@ mod loan;
 mod relay;
 mod upstream;
 
+pub use relay::Witness;
+
 use crate::{
     audit::Audit,
     clock::{Boottime, Clock},
-    model::{KeyName, Kind, Ttl},
+    model::{KeyMeta, KeyName, Kind, Ttl},
     policy::Permit,
-    recipe::{Limits, Loopback, PlaceFault, Recipe},
+    recipe::{Limits, Loopback, NotMinted, PlaceFault, Recipe},
     secret::Secret,
     upstream::Upstream,
     vault::{LendError, Listed, Vault},
     wire,
 };
 use flight::Flights;
-use hold::Holds;
+use hold::{Holds, Payer};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What the issuer needs to know.
@@ -74,6 +76,9 @@ pub enum MintError {
     /// The operator's: the key's place is none that the provider has (any more).
     #[error(transparent)]
     Place(#[from] PlaceFault),
+    /// The caller's: the provider's keys are good for virtual ones alone.
+    #[error(transparent)]
+    NotMinted(#[from] NotMinted),
     /// The operator's: nobody knows the provider.
     #[error("there is no provider `{name}`; there is {known}")]
     Provider {
@@ -116,7 +121,10 @@ pub enum MintError {
 impl MintError {
     /// Whether the same request fails again until a person has mended something.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Billing(_) | Self::Forbidden(_) | Self::Key(LendError::Quarantined(_)))
+        matches!(
+            self,
+            Self::Billing(_) | Self::Forbidden(_) | Self::NotMinted(_) | Self::Key(LendError::Quarantined(_))
+        )
     }
 }
 
@@ -173,9 +181,17 @@ impl Issuer {
         self.0.parts.upstream.cool();
     }
 
-    /// Lets a key that rests be tried at once: its owner wants to know.
-    pub fn rouse(&self, key: &KeyName) {
-        self.0.holds.rouse(key);
+    /// Drops the tokens that are kept to be shared: of a key, or all. Calls that are under way are not kept either.
+    pub fn forget_shared(&self, key: Option<&KeyName>) {
+        match key {
+            Some(key) => self.0.flights.forget_key(key),
+            None => self.0.flights.forget(),
+        }
+    }
+
+    /// Lets a key whose account rests be tried at once: its owner wants to know.
+    pub fn rouse(&self, key: &KeyMeta) {
+        self.0.holds.rouse(&Payer::of(key));
     }
 
     /// What is known of a key that may be used now.

@@ -4,13 +4,14 @@
 use super::{
     Issuer, IssuerParts, MintError, Minted, bound,
     flight::{Boarding, Landed, Outcome, Place},
+    hold::Payer,
     loan::Loan,
 };
 use crate::{
     audit::{Action, KeyChange},
     model::{Fingerprint, KeyMeta, KeyName},
     policy::Permit,
-    recipe::{Class, Endpoint, Recipe, Rejected},
+    recipe::{Class, Endpoint, Mint, Rejected},
     secret::Secret,
     sys::scrub,
     upstream::{Answer, CallError},
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 impl Issuer {
     pub(super) async fn mint_upstream(&self, permit: Permit) -> Result<Minted, MintError> {
         let place = Place::of(&permit);
-        let (key, needed) = (permit.key().clone(), permit.min_remaining());
+        let key = permit.key().clone();
         let landed = match self.0.flights.board(&place, &permit, self.0.parts.clock.boot()) {
             Boarding::Kept(landed) => landed,
             Boarding::Wait(seat) => wait(seat).await?,
@@ -43,10 +44,6 @@ impl Issuer {
         };
         // Locked, removed or put in quarantine while the provider thought about it: then nobody gets what it gave.
         self.lent(&key)?;
-        let left = landed.deadline.since(self.0.parts.clock.boot()).as_secs();
-        if left + 1 < u64::from(needed).max(1) {
-            return Err(MintError::TooShort { left, needed });
-        }
         Ok(Minted {
             token: landed.token.expose(Secret::copied),
             digest: None,
@@ -59,9 +56,9 @@ impl Issuer {
 
     /// One mint. A key that was swapped while its old self was refused is tried once more.
     async fn fly(&self, permit: &Arc<Permit>) -> Result<Landed, MintError> {
-        let _turn = self.0.holds.turn(permit.key(), self.0.parts.clock.boot()).await?;
-        self.0.holds.check(permit.key(), self.0.parts.clock.boot())?;
-        let key = self.0.parts.vault.meta(permit.key())?.meta;
+        self.rested(permit.key())?;
+        let _turn = self.0.holds.turn(permit.key()).await?;
+        let key = self.rested(permit.key())?;
         match self.attempt(permit, &key).await {
             Err(MintError::Key(_)) if self.swapped(&key) => {
                 let key = self.0.parts.vault.meta(permit.key())?.meta;
@@ -71,17 +68,23 @@ impl Issuer {
         }
     }
 
+    /// What is known of a key whose account does not rest.
+    fn rested(&self, key: &KeyName) -> Result<KeyMeta, MintError> {
+        let key = self.0.parts.vault.meta(key)?.meta;
+        self.0.holds.check(&Payer::of(&key), self.0.parts.clock.boot())?;
+        Ok(key)
+    }
+
     async fn attempt(&self, permit: &Arc<Permit>, key: &KeyMeta) -> Result<Landed, MintError> {
         let recipe = self.recipe(&key.provider)?;
-        let endpoint = recipe.endpoint(&key.place, self.0.options.loopback)?;
+        let mint = recipe.minting()?;
+        let endpoint = recipe.endpoint(key.into(), self.0.options.loopback)?;
         let began = (self.0.parts.clock.boot(), self.0.parts.clock.wall());
-        let answer = self.call(permit, recipe, &endpoint).await?;
-        let minted = recipe
-            .read(answer.status, &answer.body)
-            .map_err(|rejected| self.rejected(permit, &key.fingerprint, &rejected))?;
+        let answer = self.call(permit, mint, &endpoint).await?;
+        let minted = mint.read(answer.status, &answer.body).map_err(|rejected| self.rejected(key, &rejected))?;
         drop(answer);
-        self.0.holds.served(permit.key());
-        let ttl = recipe.clamp(permit.ttl()).min(permit.ttl());
+        self.0.holds.served(&Payer::of(key));
+        let ttl = mint.clamp(permit.ttl()).min(permit.ttl());
         let (deadline, expires_at) = bound(ttl, minted.expires_at, began, self.0.options.clock_tolerance)?;
         let _ = self.0.parts.vault.note_use(permit.key(), began.1);
         Ok(Landed {
@@ -89,14 +92,14 @@ impl Issuer {
             deadline,
             expires_at,
             provider: key.provider.clone(),
-            base_urls: recipe.base_urls(&endpoint.to_string()),
+            base_urls: mint.base_urls(&endpoint.to_string()),
             at: began.0,
         })
     }
 
     /// Calls, and once more if the provider is known not to have answered.
-    async fn call(&self, permit: &Arc<Permit>, recipe: &Recipe, endpoint: &Endpoint) -> Result<Answer, MintError> {
-        let call = recipe.mint(endpoint, permit.ttl());
+    async fn call(&self, permit: &Arc<Permit>, mint: &Mint, endpoint: &Endpoint) -> Result<Answer, MintError> {
+        let call = mint.call(endpoint, permit.ttl());
         let mut again = true;
         loop {
             let length = self.0.parts.vault.lend_length(permit)?;
@@ -119,18 +122,18 @@ impl Issuer {
     }
 
     /// What a provider's no means for the key, and for who asks next.
-    fn rejected(&self, permit: &Permit, used: &Fingerprint, rejected: &Rejected) -> MintError {
-        let (key, now) = (permit.key(), self.0.parts.clock.boot());
+    fn rejected(&self, used: &KeyMeta, rejected: &Rejected) -> MintError {
+        let (key, payer, now) = (&used.name, Payer::of(used), self.0.parts.clock.boot());
         warn!(%key, class = ?rejected.class, status = rejected.status, "{rejected}");
         match rejected.class {
-            Class::Throttled => self.0.holds.throttled(key, now),
+            Class::Throttled => self.0.holds.throttled(&payer, now),
             Class::Billing => {
                 let why = MintError::Billing(rejected.to_string());
-                self.0.holds.unpaid(key, now, why.clone());
+                self.0.holds.unpaid(&payer, now, why.clone());
                 why
             }
             Class::BadSecret => {
-                self.quarantine(key, used, rejected);
+                self.quarantine(key, &used.fingerprint, rejected);
                 MintError::Key(crate::vault::LendError::Quarantined(key.clone()))
             }
             Class::Denied => MintError::Forbidden(rejected.to_string()),

@@ -1,24 +1,25 @@
-//! The ledger's book: slots, owners' lists, deadlines by the second, and what ended of late.
+//! The ledger's book: slots, owners' and users' lists, deadlines by the second, and what ended of late.
 //! Every change goes through `enter` and `remove`, so that no list can forget a lease.
 
 use super::{
     Ended, LedgerOptions,
     index::Index,
+    owners::Owners,
     rate::Rates,
-    slots::{self, NONE, Slot, Slots},
+    slots::{self, Links, NONE, Slot, Slots},
     terms::{Shelf, Terms},
 };
 use crate::{
     clock::Boottime,
     model::{KeyName, Kind, LeaseId, LeaseSummary, Selector},
-    sys::{chance, process::Process},
+    sys::{chance, pidfd::Pidfd, process::Process},
 };
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
 };
 use subtle::ConstantTimeEq;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 
 /// A lease to be entered.
 pub struct New {
@@ -72,6 +73,8 @@ pub struct Revoked {
     pub upstream: usize,
     /// How long the last of them lives on, in seconds.
     pub upstream_seconds: u64,
+    /// Leases left as they were because nobody knows this fact of their peer: no rule named it, or it was not readable.
+    pub unread: usize,
 }
 
 /// Ended leases that `leases --all` still shows.
@@ -82,13 +85,9 @@ pub(super) struct Book {
     pub(super) slots: Slots,
     index: Index,
     pub(super) shelf: Shelf,
-    owners: Vec<Owner>,
-    free_owners: Vec<u32>,
-    /// The owner that was last taken under a process number.
-    by_number: HashMap<u32, u32>,
+    pub(super) owners: Owners,
     deadlines: BTreeMap<u64, Vec<u32>>,
-    /// Leases and kept rooms of each user.
-    per_uid: HashMap<u32, usize>,
+    users: HashMap<u32, User>,
     /// Rooms that are kept, of all users.
     rooms: usize,
     pub(super) ended: VecDeque<Entry>,
@@ -97,9 +96,15 @@ pub(super) struct Book {
     pub(super) rates: Rates,
 }
 
-struct Owner {
-    process: Option<Process>,
+struct User {
+    /// Leases and kept rooms.
+    count: usize,
+    /// The newest lease.
     first: u32,
+}
+
+impl User {
+    const NEW: Self = Self { count: 0, first: NONE };
 }
 
 /// A lease as it is shown.
@@ -138,11 +143,9 @@ impl Book {
             slots: Slots::new(),
             index: Index::new(),
             shelf: Shelf::default(),
-            owners: Vec::new(),
-            free_owners: Vec::new(),
-            by_number: HashMap::new(),
+            owners: Owners::default(),
             deadlines: BTreeMap::new(),
-            per_uid: HashMap::new(),
+            users: HashMap::new(),
             rooms: 0,
             ended: VecDeque::new(),
             cuts: HashMap::new(),
@@ -154,37 +157,14 @@ impl Book {
         self.slots.live()
     }
 
-    /// The number of this process as an owner, and whether it is a new one that must be watched.
-    pub(super) fn own(&mut self, process: &Process) -> (u32, bool) {
-        let known = self.by_number.get(&process.pid).copied();
-        let known = known.filter(|number| self.process(*number).is_some_and(|known| known.is(process)));
-        if let Some(number) = known {
-            return (number, false);
-        }
-        let owner = Owner { process: Some(process.clone()), first: NONE };
-        let number = match self.free_owners.pop() {
-            Some(free) => {
-                self.owners[free as usize] = owner;
-                free
-            }
-            None => {
-                self.owners.push(owner);
-                (self.owners.len() - 1) as u32
-            }
-        };
-        self.by_number.insert(process.pid, number);
-        (number, true)
-    }
-
     pub(super) fn take_room(&mut self, uid: u32) -> Result<(), Full> {
         if self.slots.live() + self.rooms >= self.options.leases {
             return Err(Full::All);
         }
-        let count = self.per_uid.entry(uid).or_default();
-        if *count >= self.options.leases_per_uid {
+        if self.users.get(&uid).map_or(0, |user| user.count) >= self.options.leases_per_uid {
             return Err(Full::Uid);
         }
-        *count += 1;
+        self.users.entry(uid).or_insert(User::NEW).count += 1;
         self.rooms += 1;
         Ok(())
     }
@@ -194,34 +174,36 @@ impl Book {
         self.leave(uid);
     }
 
-    /// Enters a lease that room was kept for.
-    pub(super) fn enter(&mut self, new: New, owner: Option<u32>) -> Result<LeaseId, Full> {
+    /// Enters a lease that room was kept for. `watch` begins to wait for the end of an owner that is new.
+    pub(super) fn enter(
+        &mut self,
+        new: New,
+        owner: Option<Process>,
+        watch: impl FnOnce(u32, Process) -> AbortHandle,
+    ) -> Result<LeaseId, Full> {
         let tag = tag()?;
-        *self.per_uid.entry(new.terms.uid).or_default() += 1;
-        let owner = owner.unwrap_or(NONE);
-        let next = self.owners.get(owner as usize).map_or(NONE, |owner| owner.first);
-        let second = second(new.deadline);
-        let slot = Slot {
+        let owner = owner.map_or(NONE, |process| self.owners.own(process, watch));
+        let (uid, second) = (new.terms.uid, second(new.deadline));
+        let number = self.slots.insert(Slot {
             digest: new.digest.unwrap_or_default(),
             deadline: new.deadline.nanos(),
             expires_at: new.expires_at,
             tag,
             terms: self.shelf.put(new.terms),
             owner,
-            next,
-            before: NONE,
+            of_owner: Links::NONE,
+            of_user: Links::NONE,
             uses: new.uses.unwrap_or(NONE),
-        };
-        let number = self.slots.insert(slot);
+        });
         if let Some(digest) = new.digest {
             self.index.put(&digest, number);
         }
-        if let Some(after) = self.slots.at_mut(next) {
-            after.before = number;
+        if let Some(owner) = self.owners.at_mut(owner) {
+            self.slots.link(number, &mut owner.first, Slot::of_owner);
         }
-        if let Some(owner) = self.owners.get_mut(owner as usize) {
-            owner.first = number;
-        }
+        let user = self.users.entry(uid).or_insert(User::NEW);
+        user.count += 1;
+        self.slots.link(number, &mut user.first, Slot::of_user);
         self.deadlines.entry(second).or_default().push(number);
         Ok(slots::id(number, tag))
     }
@@ -268,7 +250,7 @@ impl Book {
             }
             Which::All => self.numbers(|_| true),
         };
-        let mut revoked = Revoked { leases: chosen.len(), ..Default::default() };
+        let mut revoked = Revoked { leases: chosen.len(), unread: self.unread(which), ..Default::default() };
         for number in chosen {
             let upstream = self.terms(number).is_some_and(|terms| terms.kind == Kind::Upstream);
             let slot = self.remove(number, "revoked");
@@ -281,31 +263,36 @@ impl Book {
     }
 
     /// The owner has ended: its virtual leases are dead; upstream tokens live on and stay listed until their end.
-    pub(super) fn bury(&mut self, owner: u32) {
-        let Some(grave) = self.owners.get_mut(owner as usize) else { return };
-        let mut number = std::mem::replace(&mut grave.first, NONE);
-        let Some(process) = grave.process.take() else { return };
-        // The number may be another process's by now.
-        if self.by_number.get(&process.pid) == Some(&owner) {
-            self.by_number.remove(&process.pid);
-        }
+    pub(super) fn bury(&mut self, owner: u32, ended: &Arc<Pidfd>) {
+        let Some(mut number) = self.owners.bury(owner, ended) else { return };
         while let Some(slot) = self.slots.at_mut(number) {
-            let next = std::mem::replace(&mut slot.next, NONE);
-            (slot.before, slot.owner) = (NONE, NONE);
+            let next = std::mem::replace(&mut slot.of_owner, Links::NONE).next;
+            slot.owner = NONE;
             if self.terms(number).is_some_and(|terms| terms.kind == Kind::Virtual) {
                 self.remove(number, "revoked");
             }
             number = next;
         }
-        self.free_owners.push(owner);
     }
 
     pub(super) fn list(&self, uid: Option<u32>, ended: Ended, now: Boottime) -> Vec<LeaseSummary> {
-        let mine = |summary: &LeaseSummary| uid.is_none_or(|uid| summary.uid == uid);
-        let live = self.slots.iter().filter(|(_, slot)| slot.deadline > now.nanos());
-        let live = live.filter_map(|(number, slot)| Some(self.entry(number, slot, LIVE)?.summary(now)));
-        let over = self.ended.iter().filter(|_| ended == Ended::Shown).map(|entry| entry.summary(now));
-        live.chain(over).filter(mine).collect()
+        let over = self.ended.iter().filter(|_| ended == Ended::Shown);
+        let over = over.filter(|entry| uid.is_none_or(|uid| entry.terms.uid == uid)).map(|entry| entry.summary(now));
+        let shown = |(number, slot): (u32, &Slot)| {
+            let entry = self.entry(number, slot, LIVE).filter(|_| slot.deadline > now.nanos());
+            entry.map(|entry| entry.summary(now))
+        };
+        match uid {
+            None => self.slots.iter().filter_map(shown).chain(over).collect(),
+            Some(uid) => self.of_user(uid).filter_map(shown).chain(over).collect(),
+        }
+    }
+
+    /// A user's leases, the newest first.
+    fn of_user(&self, uid: u32) -> impl Iterator<Item = (u32, &Slot)> {
+        let at = |number| Some((number, self.slots.at(number)?));
+        let first = self.users.get(&uid).and_then(|user| at(user.first));
+        std::iter::successors(first, move |(_, slot)| at(slot.of_user.next))
     }
 
     /// The slot of the virtual key with this digest, over or not.
@@ -315,42 +302,37 @@ impl Book {
         bool::from(slot.digest.ct_eq(digest)).then_some((number, slot))
     }
 
-    /// Everything that runs on a lease ends; the leases themselves stay.
-    pub(super) fn cut_all(&mut self) {
-        self.cuts.clear();
+    /// The leases whose terms are wanted; asked once for all that have them in common.
+    pub(super) fn numbers(&self, wanted: impl Fn(&Terms) -> bool) -> Vec<u32> {
+        let terms = self.shelf.numbers(wanted);
+        self.slots.iter().filter(|(_, slot)| terms.contains(&slot.terms)).map(|(number, _)| number).collect()
     }
 
-    fn numbers(&self, wanted: impl Fn(&Terms) -> bool) -> Vec<u32> {
-        let fits = |slot: &Slot| self.shelf.at(slot.terms).is_some_and(|terms| wanted(terms));
-        self.slots.iter().filter(|(_, slot)| fits(slot)).map(|(number, _)| number).collect()
-    }
-
-    pub(super) fn process(&self, owner: u32) -> Option<&Process> {
-        self.owners.get(owner as usize)?.process.as_ref()
+    /// Leases of whose peer the fact that is asked for is not known.
+    fn unread(&self, which: &Which) -> usize {
+        let Which::Peer(Selector { fact, .. }) = which else { return 0 };
+        let tells = |text: &String| text.strip_prefix(fact.name()).is_some_and(|rest| rest.starts_with(':'));
+        self.numbers(|terms| !terms.peer.iter().any(tells)).len()
     }
 
     fn terms(&self, number: u32) -> Option<&Terms> {
         self.shelf.at(self.slots.at(number)?.terms).map(AsRef::as_ref)
     }
 
-    fn remove(&mut self, number: u32, state: &'static str) -> Slot {
+    pub(super) fn remove(&mut self, number: u32, state: &'static str) -> Slot {
         let entry = self.slots.at(number).and_then(|slot| self.entry(number, slot, state));
         let slot = self.slots.remove(number);
-        if let Some(after) = self.slots.at_mut(slot.next) {
-            after.before = slot.before;
-        }
-        match self.slots.at_mut(slot.before) {
-            Some(before) => before.next = slot.next,
-            None => {
-                if let Some(owner) = self.owners.get_mut(slot.owner as usize) {
-                    owner.first = slot.next;
-                }
-            }
+        if let Some(owner) = self.owners.at_mut(slot.owner) {
+            self.slots.unlink(slot.of_owner, &mut owner.first, Slot::of_owner);
+            self.owners.let_go(slot.owner);
         }
         self.index.remove(&slot.digest, number);
         self.cuts.remove(&number);
         self.shelf.release(slot.terms);
         if let Some(entry) = entry {
+            if let Some(user) = self.users.get_mut(&entry.terms.uid) {
+                self.slots.unlink(slot.of_user, &mut user.first, Slot::of_user);
+            }
             self.leave(entry.terms.uid);
             if self.ended.len() == REMEMBERED {
                 self.ended.pop_front();
@@ -361,10 +343,10 @@ impl Book {
     }
 
     fn leave(&mut self, uid: u32) {
-        if let Some(count) = self.per_uid.get_mut(&uid) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_uid.remove(&uid);
+        if let Some(user) = self.users.get_mut(&uid) {
+            user.count -= 1;
+            if user.count == 0 {
+                self.users.remove(&uid);
             }
         }
     }
@@ -374,7 +356,7 @@ impl Book {
             id: slots::id(number, slot.tag),
             slot: slot.clone(),
             terms: self.shelf.at(slot.terms)?.clone(),
-            owner_pid: self.process(slot.owner).map(|process| process.pid),
+            owner_pid: self.owners.pid(slot.owner),
             state,
         })
     }

@@ -3,6 +3,7 @@
 
 mod book;
 mod index;
+mod owners;
 mod pass;
 mod rate;
 mod slots;
@@ -59,18 +60,8 @@ impl Ledger {
 
     fn entered(&self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
         let mut book = self.book();
-        let owner = match owner {
-            None => None,
-            Some(process) => {
-                let (owner, fresh) = book.own(&process);
-                if fresh {
-                    watch::owner(self.clone(), owner, process);
-                }
-                Some(owner)
-            }
-        };
         let earliest = book.earliest();
-        let id = book.enter(new, owner)?;
+        let id = book.enter(new, owner, |number, process| watch::owner(self.clone(), number, process))?;
         if book.earliest() != earliest {
             self.earlier.notify_one();
         }
@@ -101,6 +92,11 @@ impl Ledger {
     /// Gives back a use of which nothing came.
     pub fn give_back(&self, lease: LeaseId) {
         self.book().give_back(lease);
+    }
+
+    /// Takes back the virtual leases whose terms are not to be kept, and says how many.
+    pub fn retire(&self, keep: impl Fn(&Terms) -> bool) -> usize {
+        self.book().retire(keep)
     }
 
     /// Ends what runs on any lease; the leases themselves stay.

@@ -2,7 +2,11 @@
 //! A use is taken under the ledger's one lock, so that of many who race for the last one exactly one wins.
 
 use super::{Terms, book::Book};
-use crate::{clock::Boottime, model::LeaseId, sys::process::Process};
+use crate::{
+    clock::Boottime,
+    model::{Kind, LeaseId},
+    sys::process::Process,
+};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -16,6 +20,8 @@ pub struct Held {
     pub owner: Option<Process>,
     /// When it is over.
     pub deadline: Boottime,
+    /// Whether it has one use left.
+    pub last: bool,
 }
 
 /// Why a virtual key is good for nothing.
@@ -56,8 +62,9 @@ impl Book {
         Ok(Held {
             lease: super::slots::id(number, slot.tag),
             terms: self.shelf.at(slot.terms).ok_or(Spent::Unknown)?.clone(),
-            owner: self.process(slot.owner).cloned(),
+            owner: self.owners.process(slot.owner).cloned(),
             deadline: Boottime::from_nanos(slot.deadline),
+            last: slot.uses == 1,
         })
     }
 
@@ -81,6 +88,20 @@ impl Book {
         if let Some(slot) = slot.filter(|slot| slot.uses != super::slots::NONE) {
             slot.uses += 1;
         }
+    }
+
+    /// Takes back the virtual leases that the rules do not give any more.
+    pub(super) fn retire(&mut self, keep: impl Fn(&Terms) -> bool) -> usize {
+        let doomed = self.numbers(|terms| terms.kind == Kind::Virtual && !keep(terms));
+        for number in &doomed {
+            self.remove(*number, "revoked");
+        }
+        doomed.len()
+    }
+
+    /// Everything that runs on a lease ends; the leases themselves stay.
+    pub(super) fn cut_all(&mut self) {
+        self.cuts.clear();
     }
 
     /// How the key with this digest ended, if that is remembered.

@@ -17,12 +17,37 @@ pub(super) struct Slot {
     pub(super) terms: u32,
     /// The process that it dies with.
     pub(super) owner: u32,
-    /// The owner's other leases; of a free slot, the next free one.
-    pub(super) next: u32,
-    /// The owner's other leases.
-    pub(super) before: u32,
+    /// Among the owner's leases; of a free slot, `next` is the next free one.
+    pub(super) of_owner: Links,
+    /// Among the user's leases.
+    pub(super) of_user: Links,
     /// `NONE`: no limit.
     pub(super) uses: u32,
+}
+
+/// The neighbours in a list.
+#[derive(Clone, Copy)]
+pub(super) struct Links {
+    pub(super) next: u32,
+    pub(super) before: u32,
+}
+
+impl Links {
+    /// In no list.
+    pub(super) const NONE: Self = Self { next: NONE, before: NONE };
+}
+
+/// Which of the lists that a lease is in.
+pub(super) type List = fn(&mut Slot) -> &mut Links;
+
+impl Slot {
+    pub(super) fn of_owner(&mut self) -> &mut Links {
+        &mut self.of_owner
+    }
+
+    pub(super) fn of_user(&mut self) -> &mut Links {
+        &mut self.of_user
+    }
 }
 
 /// No slot, no owner, no limit.
@@ -52,7 +77,7 @@ impl Slots {
         }
         let number = self.free;
         let place = self.place(number);
-        let next_free = place.next;
+        let next_free = place.of_owner.next;
         *place = slot;
         self.free = next_free;
         self.live += 1;
@@ -64,7 +89,7 @@ impl Slots {
         let free = self.free;
         let place = self.place(number);
         let taken = place.clone();
-        *place = Slot { next: free, ..EMPTY };
+        *place = Slot { of_owner: Links { next: free, before: NONE }, ..EMPTY };
         self.free = number;
         self.live -= 1;
         taken
@@ -94,6 +119,28 @@ impl Slots {
         all.filter(|(_, slot)| slot.tag != 0).map(|(number, slot)| (number as u32, slot))
     }
 
+    /// Puts a lease before all others of a list.
+    pub(super) fn link(&mut self, number: u32, first: &mut u32, list: List) {
+        if let Some(after) = self.at_mut(*first) {
+            list(after).before = number;
+        }
+        if let Some(slot) = self.at_mut(number) {
+            *list(slot) = Links { next: *first, before: NONE };
+        }
+        *first = number;
+    }
+
+    /// Takes a lease that was at this place out of a list.
+    pub(super) fn unlink(&mut self, was: Links, first: &mut u32, list: List) {
+        if let Some(after) = self.at_mut(was.next) {
+            list(after).before = was.before;
+        }
+        match self.at_mut(was.before) {
+            Some(before) => list(before).next = was.next,
+            None => *first = was.next,
+        }
+    }
+
     fn place(&mut self, number: u32) -> &mut Slot {
         &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
     }
@@ -101,7 +148,8 @@ impl Slots {
     fn grow(&mut self) {
         let first = (self.chunks.len() * CHUNK) as u32;
         let link = |n: usize| if n + 1 < CHUNK { first + n as u32 + 1 } else { NONE };
-        self.chunks.push((0..CHUNK).map(|n| Slot { next: link(n), ..EMPTY }).collect());
+        let slot = |n| Slot { of_owner: Links { next: link(n), before: NONE }, ..EMPTY };
+        self.chunks.push((0..CHUNK).map(slot).collect());
         self.free = first;
     }
 }
@@ -118,7 +166,7 @@ const EMPTY: Slot = Slot {
     tag: 0,
     terms: NONE,
     owner: NONE,
-    next: NONE,
-    before: NONE,
+    of_owner: Links::NONE,
+    of_user: Links::NONE,
     uses: NONE,
 };

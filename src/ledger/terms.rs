@@ -1,7 +1,13 @@
 //! What many leases have in common, kept once: at a million leases each byte of one counts.
 
-use crate::model::{KeyName, Kind, Scope};
-use std::{collections::HashMap, sync::Arc};
+use crate::{
+    model::{KeyName, Kind, Scope},
+    policy::Risky,
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// The terms of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -18,6 +24,8 @@ pub struct Terms {
     pub uid: u32,
     /// What a virtual key is good for: every one must allow it.
     pub scopes: Vec<Scope>,
+    /// What it takes to make a risky call.
+    pub risky: Risky,
 }
 
 /// Terms by number, counted.
@@ -55,6 +63,13 @@ impl Shelf {
     /// The terms of a number that is in use.
     pub(super) fn at(&self, number: u32) -> Option<&Arc<Terms>> {
         self.kept.get(number as usize)?.as_ref().map(|(terms, _)| terms)
+    }
+
+    /// The numbers of the terms that are wanted.
+    pub(super) fn numbers(&self, wanted: impl Fn(&Terms) -> bool) -> HashSet<u32> {
+        let fits = |entry: &Option<(Arc<Terms>, u32)>| entry.as_ref().is_some_and(|(terms, _)| wanted(terms));
+        let all = self.kept.iter().enumerate().filter(|(_, entry)| fits(entry));
+        all.filter_map(|(number, _)| u32::try_from(number).ok()).collect()
     }
 
     /// Gives back one use; the last one frees the number.

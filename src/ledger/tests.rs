@@ -13,7 +13,15 @@ fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
     let key: KeyName = "dashscope/main".parse().unwrap();
     let peer = vec![format!("uid:{uid}")];
     New {
-        terms: Arc::new(Terms { key, rule: "mine".into(), kind, peer, uid, scopes: Vec::new() }),
+        terms: Arc::new(Terms {
+            key,
+            rule: "mine".into(),
+            kind,
+            peer,
+            uid,
+            scopes: Vec::new(),
+            risky: Default::default(),
+        }),
         digest: (kind == Kind::Virtual).then_some([digest; 32]),
         deadline: clock.boot().plus(Duration::from_secs(seconds)),
         expires_at: clock.wall() + seconds,
@@ -85,9 +93,11 @@ fn revoking_tells_what_lives_on_upstream() {
     assert_eq!(ledger.revoke(&Which::OwnId(id, 2)), Revoked::default(), "another user's lease is not theirs to end");
     assert_eq!(
         ledger.revoke(&Which::Peer("uid:2".parse().unwrap())),
-        Revoked { leases: 1, upstream: 1, upstream_seconds: 11 }
+        Revoked { leases: 1, upstream: 1, upstream_seconds: 11, unread: 0 }
     );
-    assert_eq!(ledger.revoke(&Which::All), Revoked { leases: 2, upstream: 1, upstream_seconds: 41 });
+    let unknown = ledger.revoke(&Which::Peer("unit:ci.service".parse().unwrap()));
+    assert_eq!(unknown, Revoked { unread: 2, ..Revoked::default() }, "nobody looked at the unit of these");
+    assert_eq!(ledger.revoke(&Which::All), Revoked { leases: 2, upstream: 1, upstream_seconds: 41, unread: 0 });
     assert!(ledger.held(&[9; 32]).is_err());
     assert_eq!(ledger.revoke(&Which::Id(id)), Revoked::default(), "an id never comes to mean another lease");
 }
@@ -120,6 +130,51 @@ async fn virtual_leases_die_with_their_owner_and_upstream_ones_stay_listed() {
     assert!(ledger.held(&[10; 32]).is_err() && ledger.held(&[11; 32]).is_err());
     assert!(ledger.held(&[1; 32]).is_ok(), "leases without an owner, or of others, live on");
     assert_eq!(ledger.count(), 4);
+}
+
+#[tokio::test]
+async fn a_process_without_leases_is_let_go() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    let own = || {
+        let pidfd = crate::sys::pidfd::Pidfd::open(std::process::id() as i32).unwrap();
+        Process { pidfd: Arc::new(pidfd), pid: std::process::id() }
+    };
+    let (one, two) = (own(), own());
+    let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 1), Some(one.clone())).unwrap();
+    ledger.enter(lease(&clock, 1, Kind::Upstream, 5, 0), Some(two.clone())).unwrap();
+    assert_eq!(ledger.book().owners.count(), 1, "both handles are one process");
+    ledger.revoke(&Which::Id(id));
+    assert_eq!(ledger.book().owners.count(), 1);
+    winder.advance(Duration::from_secs(6));
+    ledger.reap(512);
+    assert_eq!(ledger.book().owners.count(), 0);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!([Arc::strong_count(&one.pidfd), Arc::strong_count(&two.pidfd)], [1; 2], "nobody waits for its end");
+    ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 2), Some(one)).unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(ledger.held(&[2; 32]).is_ok(), "it may come back");
+}
+
+#[test]
+fn a_users_list_is_as_long_as_the_users_leases() {
+    let (ledger, winder, clock) = ledger(200_000, 200_000);
+    for n in 0..150_000_u32 {
+        let new = lease(&clock, 7 + n % 2, Kind::Virtual, 60 + u64::from(n % 60), 0);
+        ledger.enter(New { digest: Some(wide(n)), ..new }, None).unwrap();
+    }
+    let ids: Vec<_> =
+        (0..5).map(|n| ledger.enter(lease(&clock, 1, Kind::Upstream, 10 + n, 0), None).unwrap()).collect();
+    ledger.revoke(&Which::Id(ids[2]));
+    winder.advance(Duration::from_secs(10));
+    let (watch, began) = (Clock::system(), Clock::system().boot());
+    for _ in 0..100 {
+        let listed: Vec<_> = ledger.list(Some(1), Ended::Left).iter().map(|summary| summary.id).collect();
+        assert_eq!(listed, [ids[4], ids[3], ids[1]]);
+    }
+    let took = watch.boot().since(began);
+    assert!(took < Duration::from_millis(50), "others' leases are walked: {took:?}");
+    ledger.revoke(&Which::All);
+    assert!(ledger.list(Some(1), Ended::Left).is_empty() && ledger.count() == 0);
 }
 
 #[test]

@@ -4,20 +4,24 @@
 use super::Ledger;
 use crate::sys::{process::Process, readable::readable, scrub, timer::BootTimer};
 use nix::errno::Errno;
-use tokio::{io::unix::AsyncFd, task::JoinHandle};
+use tokio::{
+    io::unix::AsyncFd,
+    task::{AbortHandle, JoinHandle},
+};
 
 /// So many leases are removed before others get the loop: far below a millisecond's work.
 const BATCH: usize = 512;
 
-/// Waits for one process to end, then buries its leases.
-pub(super) fn owner(ledger: Ledger, owner: u32, process: Process) {
-    scrub::spawn(async move {
-        if let Ok(pidfd) = readable(process.pidfd) {
+/// Waits for one process to end, then buries its leases. Aborted when it has none any more.
+pub(super) fn owner(ledger: Ledger, owner: u32, process: Process) -> AbortHandle {
+    let watch = scrub::spawn(async move {
+        if let Ok(pidfd) = readable(process.pidfd.clone()) {
             let _ = pidfd.readable().await;
         }
         // Also when it cannot be watched: a lease whose owner nobody watches must not live.
-        ledger.book().bury(owner);
+        ledger.book().bury(owner, &process.pidfd);
     });
+    watch.abort_handle()
 }
 
 /// Removes leases at their deadlines. The timer runs on CLOCK_BOOTTIME, so it fires right after a suspend.

@@ -4,20 +4,26 @@
 pub mod key;
 pub mod lease;
 mod object;
+pub mod path;
 pub mod pattern;
 pub mod principal;
 pub mod refusal;
 pub mod request;
+pub mod shape;
 pub mod span;
+pub mod usage;
 
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};
 pub use object::Object;
+pub use path::CallPath;
 pub use pattern::Pattern;
 pub use principal::{Fact, Principal, Selector};
 pub use refusal::{Code, Refusal, RequestId, Retry};
 pub use request::{Kind, Owner, Request, Scope};
+pub use shape::{CallFields, Shape, UsageFields};
 pub use span::{Rate, Ttl};
+pub use usage::Usage;
 
 /// A word that could not be read as what it should be: a lower-case sentence that never quotes a secret's source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -62,6 +62,9 @@ impl FromStr for Selector {
         let fault = || Malformed::new("a selector is written uid:1000, unit:ci.service or exe:/usr/bin/curl");
         let (name, value) = text.split_once(':').ok_or_else(fault)?;
         let fact = Fact::ALL.into_iter().find(|fact| fact.name() == name).ok_or_else(fault)?;
+        if matches!(fact, Fact::Uid | Fact::Gid | Fact::PidNs) && value.parse::<u32>().is_err() {
+            return Err(Malformed::new(format!("{} is a number", fact.name())));
+        }
         Ok(Self { fact, value: value.to_owned() })
     }
 }

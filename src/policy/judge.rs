@@ -34,7 +34,7 @@ pub enum Denial {
         rule: String,
     },
     /// The caller wants a token to have more left than it may ever have.
-    #[error("min_remaining is more than the {ttl} that rule `{rule}` gives")]
+    #[error("min_remaining is no less than the {ttl} that rule `{rule}` gives")]
     TooShort {
         /// The deciding rule.
         rule: String,
@@ -73,7 +73,8 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
     }
     let ttl = request.ttl.unwrap_or(rule.ttl.default).min(rule.ttl.max);
     let min_remaining = request.min_remaining.unwrap_or(ttl.seconds() / 3);
-    if min_remaining > ttl.seconds() {
+    // Minting takes time: a whole life is never left.
+    if min_remaining >= ttl.seconds() {
         return Err(Denial::TooShort { rule: rule.name.clone(), ttl });
     }
     Ok(Permit {
@@ -85,6 +86,7 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         uses: least(request.uses.map(NonZeroU32::get), rule.uses),
         owner: request.owner,
         scopes: std::iter::once(rule.scope.clone()).chain(request.scope.clone()).collect(),
+        risky: rule.risky,
         share: rule.share,
         rate: rule.rate,
         holder: holder(rule, principal),
@@ -130,6 +132,7 @@ mod tests {
             share: None,
             detach: Detach::Refused,
             bearer: Bearer::NotEnough,
+            risky: Default::default(),
         }
     }
 
@@ -198,8 +201,8 @@ mod tests {
     #[test]
     fn a_token_is_not_promised_longer_than_it_lives() {
         let rules = Rules(vec![rule("mine", vec![])]);
-        assert!(judged(&rules, 1, r#"{"key":"dashscope/main","min_remaining":121,"ttl":500}"#).is_err());
-        assert!(judged(&rules, 1, r#"{"key":"dashscope/main","min_remaining":120,"ttl":500}"#).is_ok());
+        assert!(judged(&rules, 1, r#"{"key":"dashscope/main","min_remaining":120,"ttl":500}"#).is_err());
+        assert!(judged(&rules, 1, r#"{"key":"dashscope/main","min_remaining":119,"ttl":500}"#).is_ok());
     }
 
     #[test]

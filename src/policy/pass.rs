@@ -1,7 +1,7 @@
 //! Whether one use of a virtual key is within what its lease was judged to be good for. Pure; the second maker of a
 //! permit, and only out of what an earlier judgement granted.
 
-use super::Permit;
+use super::{Permit, Risky};
 use crate::{
     clock::Boottime,
     model::{KeyName, Kind, Owner, Pattern, Scope, Ttl},
@@ -15,6 +15,8 @@ pub struct Granted<'a> {
     pub rule: &'a str,
     /// Every one must allow the use.
     pub scopes: &'a [Scope],
+    /// What it takes to make a risky call.
+    pub risky: Risky,
 }
 
 /// One call that a virtual key is to be used for.
@@ -24,8 +26,12 @@ pub struct Use<'a> {
     pub method: &'a str,
     /// The provider's own path, without a query.
     pub path: &'a str,
-    /// The model that the body names, where somebody looked.
-    pub model: Option<&'a str>,
+    /// Every model that may serve it, as path and body name them; none where nobody could read it.
+    pub models: &'a [&'a str],
+    /// Whether it deletes, uploads, trains, or starts work that goes on alone.
+    pub risky: bool,
+    /// Whether it would be the key's last use.
+    pub last: bool,
 }
 
 /// What a scope does not allow.
@@ -40,12 +46,20 @@ pub enum OutOfScope {
     /// The model, or that none could be read.
     #[error("the model is out of the key's scope, or was not named")]
     Model,
+    /// The rule wants more for it.
+    #[error("the call deletes, uploads or trains, and the key's rule wants more for that")]
+    Risky,
 }
 
 /// Judges one use.
 pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Permit, OutOfScope> {
     for scope in granted.scopes {
         allows(scope, wanted)?;
+    }
+    match (wanted.risky, granted.risky) {
+        (false, _) | (true, Risky::Allowed) => {}
+        (true, Risky::SingleUse) if wanted.last => {}
+        (true, Risky::SingleUse | Risky::Refused) => return Err(OutOfScope::Risky),
     }
     Ok(Permit {
         key: granted.key.clone(),
@@ -56,6 +70,7 @@ pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Pe
         uses: None,
         owner: Owner::Caller,
         scopes: Vec::new(),
+        risky: granted.risky,
         share: None,
         rate: None,
         holder: String::new(),
@@ -77,7 +92,8 @@ fn allows(scope: &Scope, wanted: &Use<'_>) -> Result<(), OutOfScope> {
         return Err(OutOfScope::Path);
     }
     match models {
-        Some(models) if !wanted.model.is_some_and(|model| fits(models, model)) => Err(OutOfScope::Model),
+        Some(_) if wanted.models.is_empty() => Err(OutOfScope::Model),
+        Some(models) if !wanted.models.iter().all(|model| fits(models, model)) => Err(OutOfScope::Model),
         _ => Ok(()),
     }
 }
@@ -90,29 +106,42 @@ fn fits(patterns: &[String], text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn judged(scopes: &[&str], method: &str, path: &str, model: Option<&str>) -> Result<(), OutOfScope> {
+    fn judged(scopes: &[&str], method: &str, path: &str, models: &[&str]) -> Result<(), OutOfScope> {
         let scopes: Vec<Scope> = scopes.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let key = "dashscope/main".parse().unwrap();
-        let granted = Granted { key: &key, rule: "mine", scopes: &scopes };
-        pass(&granted, &Use { method, path, model }, Boottime::from_nanos(1)).map(drop)
+        let granted = Granted { key: &key, rule: "mine", scopes: &scopes, risky: Risky::Refused };
+        pass(&granted, &Use { method, path, models, risky: false, last: false }, Boottime::from_nanos(1)).map(drop)
     }
 
     #[test]
     fn every_scope_must_allow_a_use() {
         let (wide, narrow) = (r#"{"paths":["/v1/**"]}"#, r#"{"methods":["POST"],"paths":["/v1/chat/*"]}"#);
-        assert_eq!(judged(&[wide, narrow], "POST", "/v1/chat/completions", None), Ok(()));
-        assert_eq!(judged(&[wide, narrow], "GET", "/v1/chat/completions", None), Err(OutOfScope::Method));
-        assert_eq!(judged(&[wide, narrow], "POST", "/v1/files", None), Err(OutOfScope::Path));
-        assert_eq!(judged(&[wide, narrow], "POST", "/admin", None), Err(OutOfScope::Path));
-        assert_eq!(judged(&[], "DELETE", "/anything", None), Ok(()));
-        assert_eq!(judged(&[r#"{"methods":[]}"#], "GET", "/", None), Err(OutOfScope::Method), "an empty list: nothing");
+        assert_eq!(judged(&[wide, narrow], "POST", "/v1/chat/completions", &[]), Ok(()));
+        assert_eq!(judged(&[wide, narrow], "GET", "/v1/chat/completions", &[]), Err(OutOfScope::Method));
+        assert_eq!(judged(&[wide, narrow], "POST", "/v1/files", &[]), Err(OutOfScope::Path));
+        assert_eq!(judged(&[wide, narrow], "POST", "/admin", &[]), Err(OutOfScope::Path));
+        assert_eq!(judged(&[], "DELETE", "/anything", &[]), Ok(()));
+        assert_eq!(judged(&[r#"{"methods":[]}"#], "GET", "/", &[]), Err(OutOfScope::Method), "an empty list: nothing");
+    }
+
+    #[test]
+    fn a_risky_call_takes_what_the_rule_wants() {
+        let key = "dashscope/main".parse().unwrap();
+        let may = |risky, last| {
+            let granted = Granted { key: &key, rule: "mine", scopes: &[], risky };
+            let wanted = Use { method: "DELETE", path: "/v1/files/1", models: &[], risky: true, last };
+            pass(&granted, &wanted, Boottime::from_nanos(1)).is_ok()
+        };
+        assert!(!may(Risky::Refused, false) && !may(Risky::Refused, true));
+        assert!(!may(Risky::SingleUse, false) && may(Risky::SingleUse, true));
+        assert!(may(Risky::Allowed, false));
     }
 
     #[test]
     fn a_model_that_nobody_could_read_is_out_of_scope() {
         let scope = &[r#"{"models":["qwen-*"]}"#];
-        assert_eq!(judged(scope, "POST", "/", Some("qwen-plus")), Ok(()));
-        assert_eq!(judged(scope, "POST", "/", Some("gpt-5")), Err(OutOfScope::Model));
-        assert_eq!(judged(scope, "POST", "/", None), Err(OutOfScope::Model));
+        assert_eq!(judged(scope, "POST", "/", &["qwen-plus"]), Ok(()));
+        assert_eq!(judged(scope, "POST", "/", &["qwen-plus", "gpt-5"]), Err(OutOfScope::Model));
+        assert_eq!(judged(scope, "POST", "/", &[]), Err(OutOfScope::Model));
     }
 }

@@ -1,5 +1,6 @@
 //! Proof of one yes. Only `judge` makes it, and minting spends it.
 
+use super::Risky;
 use crate::{
     clock::Boottime,
     model::{KeyName, Kind, Owner, Rate, Scope, Ttl},
@@ -35,6 +36,7 @@ pub struct Permit {
     pub(super) uses: Option<u32>,
     pub(super) owner: Owner,
     pub(super) scopes: Vec<Scope>,
+    pub(super) risky: Risky,
     pub(super) share: Option<Duration>,
     pub(super) rate: Option<Rate>,
     pub(super) holder: String,
@@ -73,6 +75,10 @@ impl Permit {
     /// What a virtual key is good for: every one of these must allow it.
     pub fn scopes(&self) -> &[Scope] {
         &self.scopes
+    }
+    /// What it takes to make a risky call.
+    pub fn risky(&self) -> Risky {
+        self.risky
     }
     /// How long the token may be given to further principals of the rule.
     pub fn share(&self) -> Option<Duration> {

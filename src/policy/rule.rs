@@ -27,6 +27,7 @@ impl Rules {
             share: None,
             detach: Detach::Allowed,
             bearer: Bearer::NotEnough,
+            risky: Risky::default(),
         }])
     }
 }
@@ -56,6 +57,8 @@ pub struct Rule {
     pub detach: Detach,
     /// Whether a virtual key is good for a peer of which nothing can be told.
     pub bearer: Bearer,
+    /// Whether a virtual key is good for calls that delete, upload, train or start work that goes on alone.
+    pub risky: Risky,
 }
 
 impl Rule {
@@ -97,6 +100,18 @@ pub enum Bearer {
     NotEnough,
     /// Whoever has it may use it.
     Enough,
+}
+
+/// What it takes to make a risky call with a virtual key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Risky {
+    /// It is never passed on.
+    #[default]
+    Refused,
+    /// The key must have one use left, and is spent by it.
+    SingleUse,
+    /// Nothing more than any other call.
+    Allowed,
 }
 
 /// One thing that must be true of a peer. An absent fact makes it false.

@@ -1,8 +1,12 @@
 //! From where a key is kept to the host that is called. The host comes from the recipe or from a checked `--endpoint`;
 //! never from a request.
 
-use super::Recipe;
-use crate::model::Place;
+use super::{
+    Recipe,
+    gateway::Address,
+    host::{Host, Reach, Region, is_label},
+    set::{Set, SetFault},
+};
 use std::{fmt, net::IpAddr};
 
 /// Scheme, host and port of a provider.
@@ -16,6 +20,13 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// A host over TLS at the usual port.
+    pub(super) fn https(host: String) -> Self {
+        Self { scheme: Scheme::Https, host, port: 443 }
+    }
+}
+
 /// How an endpoint is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -26,6 +37,16 @@ pub enum Scheme {
 }
 
 impl Endpoint {
+    /// Whether it is this machine: a loopback address, or `localhost`.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.address().is_some_and(|address| address.is_loopback())
+    }
+
+    /// The host, where it is an address and no name.
+    fn address(&self) -> Option<IpAddr> {
+        self.host.trim_matches(['[', ']']).parse().ok()
+    }
+
     /// What stands in `Host`: the port only where it is not the scheme's own.
     pub fn authority(&self) -> String {
         match (self.scheme, self.port) {
@@ -76,21 +97,31 @@ pub enum PlaceFault {
         /// The region.
         region: String,
     },
+    /// A provider without hosts of its own.
+    #[error("{0} is no provider in particular: give --endpoint https://HOST")]
+    NeedsEndpoint(String),
     /// Letters that could redirect a DNS name.
     #[error("a workspace id is 1 to 64 letters, digits, - and _, and begins with a letter or digit")]
     Workspace,
     /// An endpoint that is not to be trusted with a key.
     #[error("endpoint refused: {0}")]
     Endpoint(&'static str),
+    /// A value that the host is made of.
+    #[error(transparent)]
+    Set(#[from] SetFault),
 }
 
 impl Recipe {
-    /// The host for a key kept at `place`; without a region the recipe's first.
-    pub fn endpoint(&self, place: &Place, loopback: Loopback) -> Result<Endpoint, PlaceFault> {
-        let hosts = self.hosts(place)?;
-        match &place.endpoint {
-            None => Ok(Endpoint { scheme: Scheme::Https, host: hosts, port: 443 }),
-            Some(url) => {
+    /// The host for a key kept at this address; without a region the recipe's first.
+    ///
+    /// # Errors
+    /// The operator's: the address is none that the provider has.
+    pub fn endpoint(&self, address: Address<'_>, loopback: Loopback) -> Result<Endpoint, PlaceFault> {
+        let host = self.host(address)?;
+        match (&address.place.endpoint, host) {
+            (None, Some(host)) => Ok(Endpoint::https(host)),
+            (None, None) => Err(PlaceFault::NeedsEndpoint(self.name.clone())),
+            (Some(url), _) => {
                 let endpoint = parse(url)?;
                 self.allow(&endpoint, loopback)?;
                 Ok(endpoint)
@@ -100,54 +131,66 @@ impl Recipe {
 
     /// The provider's own name of a region or of its alias.
     pub fn region_name(&self, word: &str) -> Option<&str> {
-        let known = |region: &&super::Region| region.name == word || region.alias.iter().any(|alias| alias == word);
-        self.region.iter().find(known).map(|region| region.name.as_str())
+        let known = |region: &&Region| region.name == word || region.alias.iter().any(|alias| alias == word);
+        self.upstream.region.iter().find(known).map(|region| region.name.as_str())
     }
 
-    fn hosts(&self, place: &Place) -> Result<String, PlaceFault> {
-        let fault = |region: &str| PlaceFault::Region {
-            provider: self.name.clone(),
-            region: region.to_owned(),
-            known: self.region.iter().map(spoken).collect::<Vec<_>>().join(", "),
-        };
-        let wanted = place.region.as_deref().or(self.region.first().map(|region| region.name.as_str())).unwrap_or("");
-        let name = self.region_name(wanted).ok_or_else(|| fault(wanted))?;
-        if let Some(workspace) = &place.workspace {
-            check_label(workspace)?;
-            return Ok(self.workspace.host.replace("{workspace}", workspace).replace("{region}", name));
+    /// The provider's own host for an address; none for a provider that has no hosts.
+    fn host(&self, Address { place, set }: Address<'_>) -> Result<Option<String>, PlaceFault> {
+        let hosts = &self.upstream;
+        if hosts.region.is_empty() {
+            if let Some(region) = &place.region {
+                return Err(self.no_region(region));
+            }
+            return hosts.host.as_ref().map(|host| self.rendered(host, set)).transpose();
         }
-        let region = self.region.iter().find(|region| region.name == name).ok_or_else(|| fault(wanted))?;
+        let wanted = place.region.as_deref().unwrap_or(hosts.region[0].name.as_str());
+        let name = self.region_name(wanted).ok_or_else(|| self.no_region(wanted))?;
+        if let (Some(workspace), Some(template)) = (&place.workspace, &hosts.workspace_host) {
+            is_label(workspace).then_some(()).ok_or(PlaceFault::Workspace)?;
+            return Ok(Some(template.0.replace("{workspace}", workspace).replace("{region}", name)));
+        }
+        let shared = hosts.region.iter().find(|region| region.name == name).and_then(|region| region.host.as_ref());
         let missing = || PlaceFault::NeedsWorkspace { provider: self.name.clone(), region: name.to_owned() };
-        region.host.clone().ok_or_else(missing)
+        shared.ok_or_else(missing).and_then(|host| self.rendered(host, set)).map(Some)
+    }
+
+    /// A host with its value put in.
+    pub(super) fn rendered(&self, host: &Host, set: &Set) -> Result<String, PlaceFault> {
+        let Some(name) = host.placeholder() else { return Ok(host.0.clone()) };
+        Ok(host.0.replace(&format!("{{{name}}}"), &self.value(name, set)?.to_ascii_lowercase()))
+    }
+
+    fn no_region(&self, region: &str) -> PlaceFault {
+        let known = self.upstream.region.iter().map(spoken).collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { "none".to_owned() } else { known };
+        PlaceFault::Region { provider: self.name.clone(), region: region.to_owned(), known }
     }
 
     /// An endpoint is one of the provider's hosts over TLS, or loopback where stand-ins are allowed.
     fn allow(&self, endpoint: &Endpoint, loopback: Loopback) -> Result<(), PlaceFault> {
-        let local = endpoint.host == "localhost"
-            || endpoint.host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        match (local, loopback, endpoint.scheme) {
+        match (endpoint.is_loopback(), loopback, endpoint.scheme) {
             (true, Loopback::Allowed, _) => Ok(()),
             (true, Loopback::Refused, _) => {
                 Err(PlaceFault::Endpoint("loopback needs `allow_loopback = true` under [upstream]"))
             }
             (false, _, Scheme::Http) => Err(PlaceFault::Endpoint("a key goes out over https only")),
-            (false, _, Scheme::Https) if self.own_host(&endpoint.host) => Ok(()),
+            (false, _, Scheme::Https) if self.upstream.own(&endpoint.host) => Ok(()),
+            (false, _, Scheme::Https) if self.upstream.reach == Reach::Any => {
+                named(endpoint, endpoint.address().is_some())
+            }
             (false, _, Scheme::Https) => Err(PlaceFault::Endpoint("it is not one of the provider's hosts")),
         }
     }
+}
 
-    fn own_host(&self, host: &str) -> bool {
-        let shared = self.region.iter().any(|region| region.host.as_deref() == Some(host));
-        let workspace = || {
-            let (label, rest) = host.split_once('.')?;
-            check_label(label).ok()?;
-            let fits = |region: &super::Region| {
-                self.workspace.host.replace("{workspace}.", "").replace("{region}", &region.name) == rest
-            };
-            self.region.iter().any(fits).then_some(())
-        };
-        shared || workspace().is_some()
+/// Any host is reached by its name: an address could be anybody's, and no certificate says whose.
+fn named(endpoint: &Endpoint, address: bool) -> Result<(), PlaceFault> {
+    let last = endpoint.host.rsplit('.').next().unwrap_or_default();
+    if address || !endpoint.host.contains('.') || !last.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return Err(PlaceFault::Endpoint("it is a full DNS name, no address"));
     }
+    Ok(())
 }
 
 fn parse(url: &str) -> Result<Endpoint, PlaceFault> {
@@ -170,15 +213,8 @@ fn parse(url: &str) -> Result<Endpoint, PlaceFault> {
     Ok(Endpoint { scheme, host: host.to_ascii_lowercase(), port })
 }
 
-/// The provider's own SDK checks this too: the id becomes a DNS label, and `evil.example/` would redirect the key.
-fn check_label(text: &str) -> Result<(), PlaceFault> {
-    let head = text.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let body = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if head && body && text.len() <= 64 { Ok(()) } else { Err(PlaceFault::Workspace) }
-}
-
 /// A region as people say it, and as the provider does.
-fn spoken(region: &super::Region) -> String {
+fn spoken(region: &Region) -> String {
     match region.alias.first() {
         Some(alias) => format!("{alias} ({})", region.name),
         None => region.name.clone(),
@@ -187,10 +223,11 @@ fn spoken(region: &super::Region) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::dashscope, *};
+    use super::{super::tests::at, *};
+    use crate::model::Place;
 
     fn host(place: Place) -> Result<String, PlaceFault> {
-        dashscope().endpoint(&place, Loopback::Refused).map(|endpoint| endpoint.to_string())
+        at("dashscope", &place, &[], Loopback::Refused).map(|endpoint| endpoint.to_string())
     }
 
     #[test]
@@ -219,7 +256,7 @@ mod tests {
     fn an_endpoint_is_the_providers_or_an_allowed_loopback() {
         let at = |url: &str, loopback| {
             let place = Place { endpoint: Some(url.into()), ..Default::default() };
-            dashscope().endpoint(&place, loopback).map(|endpoint| endpoint.to_string())
+            at("dashscope", &place, &[], loopback).map(|endpoint| endpoint.to_string())
         };
         assert!(at("https://dashscope.aliyuncs.com", Loopback::Refused).is_ok());
         assert!(at("https://ws1.eu-central-1.maas.aliyuncs.com/", Loopback::Refused).is_ok());
@@ -240,5 +277,58 @@ mod tests {
             assert_eq!(at(local, Loopback::Allowed).unwrap(), local);
             assert!(at(local, Loopback::Refused).is_err());
         }
+    }
+    #[test]
+    fn a_providers_own_host_is_made_of_a_checked_value() {
+        let azure = |resource: &str, endpoint: Option<&str>| {
+            let place = Place { endpoint: endpoint.map(Into::into), ..Default::default() };
+            at("azure-openai", &place, &[("resource", resource)], Loopback::Refused)
+                .map(|endpoint| endpoint.to_string())
+        };
+        assert_eq!(azure("Mine-1", None).unwrap(), "https://mine-1.openai.azure.com");
+        assert_eq!(
+            azure("x", Some("https://y.cognitiveservices.azure.com")).unwrap(),
+            "https://y.cognitiveservices.azure.com"
+        );
+        assert!(matches!(azure("evil.example/", None), Err(PlaceFault::Set(_))));
+        assert!(azure("x", Some("https://a.b.openai.azure.com")).is_err());
+        assert!(azure("x", Some("https://openai.azure.com")).is_err());
+        let none = Place::default();
+        assert!(matches!(
+            at("azure-openai", &none, &[], Loopback::Refused),
+            Err(PlaceFault::Set(SetFault::Missing { .. }))
+        ));
+    }
+
+    #[test]
+    fn a_generic_key_goes_to_its_own_endpoint_by_name_and_over_tls() {
+        let generic = |endpoint: Option<&str>| {
+            let place = Place { endpoint: endpoint.map(Into::into), ..Default::default() };
+            at("generic", &place, &[], Loopback::Refused).map(|endpoint| endpoint.to_string())
+        };
+        assert_eq!(generic(None), Err(PlaceFault::NeedsEndpoint("generic".into())));
+        assert_eq!(generic(Some("https://api.example.com:8443")).unwrap(), "https://api.example.com:8443");
+        for bad in [
+            "http://api.example.com",
+            "https://10.0.0.1",
+            "https://[fe80::1]",
+            "https://169.254.169.254",
+            "https://metadata",
+            "https://localhost",
+            "https://127.1",
+            "https://0x7f.0.0.1.0x1",
+            "https://2130706433",
+        ] {
+            assert!(generic(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_provider_without_regions_says_so() {
+        let place = Place { region: Some("mars".into()), ..Default::default() };
+        let told = at("openai", &place, &[], Loopback::Refused).unwrap_err().to_string();
+        assert!(told.contains("none"), "{told}");
+        let place = Place { workspace: Some("for cost allocation: any letters".into()), ..Default::default() };
+        assert_eq!(at("openai", &place, &[], Loopback::Refused).unwrap().to_string(), "https://api.openai.com");
     }
 }

@@ -1,6 +1,6 @@
 //! A provider's answer → a token, or what its error means for us. Never keeps or quotes the answer's text.
 
-use super::Recipe;
+use super::Mint;
 use crate::secret::Secret;
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +45,7 @@ pub struct Rejected {
     pub code: Option<String>,
 }
 
-impl Recipe {
+impl Mint {
     /// Reads the answer to a mint. A `code` in the body is an error even with status 200.
     pub fn read(&self, status: u16, body: &[u8]) -> Result<Minted, Rejected> {
         let broken = || Rejected { class: Class::Broken, status, code: None };
@@ -98,12 +98,17 @@ mod tests {
     use super::{super::tests::dashscope, *};
 
     fn class(status: u16, body: &str) -> Class {
-        dashscope().read(status, body.as_bytes()).err().unwrap().class
+        dashscope().minting().unwrap().read(status, body.as_bytes()).err().unwrap().class
     }
 
     #[test]
     fn a_good_answer_gives_its_token() {
-        let minted = dashscope().read(200, br#"{"token":"st-0123456789abcdef","expires_at":1744080369}"#).ok().unwrap();
+        let minted = dashscope()
+            .minting()
+            .unwrap()
+            .read(200, br#"{"token":"st-0123456789abcdef","expires_at":1744080369}"#)
+            .ok()
+            .unwrap();
         assert_eq!(minted.expires_at, 1_744_080_369);
         assert!(minted.token.expose(|token| token == b"st-0123456789abcdef"));
     }
@@ -155,7 +160,7 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_not_repeated() {
-        let told = dashscope().read(400, br#"{"code":"sk-echoed-secret"}"#).err().unwrap();
+        let told = dashscope().minting().unwrap().read(400, br#"{"code":"sk-echoed-secret"}"#).err().unwrap();
         assert!(!told.to_string().contains("echoed"));
     }
 }

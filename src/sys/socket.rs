@@ -2,13 +2,14 @@
 //! It must never remove a socket that somebody answers on, nor anything that is not a socket.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag, openat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket};
 use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmod, fchmodat, lstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -135,6 +136,11 @@ impl Place {
 
 /// Waits for the lock file beside the socket. It stays: removing it would let two hold "the" lock at once. The directory
 /// itself won't do: whoever may read it could lock it, and keep us from starting.
+/// Whether a connection waits to be accepted.
+pub fn somebody_waits(listener: BorrowedFd<'_>) -> bool {
+    poll(&mut [PollFd::new(listener, PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 fn lock(dir: &OwnedFd, name: &OsStr) -> Result<Flock<OwnedFd>, Errno> {
     let mut hidden = OsStr::new(".").to_os_string();
     hidden.push(name);

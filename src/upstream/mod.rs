@@ -2,10 +2,13 @@
 //! It follows no redirect, keeps no used connection, reads no more than its bound, and never sees the key: the layer
 //! below hyper puts it in.
 
+mod address;
+mod heard;
 mod relay;
 mod tls;
 mod warm;
 
+pub use address::Private;
 pub use relay::{Download, Inject, Lane, Upload};
 pub use tls::TlsError;
 
@@ -14,6 +17,7 @@ use crate::{
     sys::scrub,
     wire::swap::{Expect, Lend, Swap, Swaps},
 };
+use heard::Heard;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, Response, body::Incoming};
 use relay::Lanes;
@@ -35,6 +39,8 @@ pub struct UpstreamOptions {
     pub body_bytes: usize,
     /// How long a connection that was never used is kept ready.
     pub warm_idle: Duration,
+    /// Whether a provider's name may lead into a private network.
+    pub private: Private,
 }
 
 /// A provider's answer.
@@ -98,7 +104,7 @@ impl Upstream {
     /// A client with its trust anchors read.
     pub fn new(options: UpstreamOptions) -> Result<Self, TlsError> {
         let tls = tls::client(options.ca_file.as_deref())?;
-        let pool = Pool::new(tls, options.connect_time, options.warm_idle);
+        let pool = Pool::new(tls, &options);
         let lanes = Lanes::new(pool.clone(), options.warm_idle.max(Duration::from_secs(1)));
         Ok(Self { pool, lanes, options })
     }
@@ -143,11 +149,13 @@ impl Upstream {
         let request = request(call, swap.placeholder())?;
         let swaps = Swaps::default();
         swaps.arm(swap);
-        let (mut sender, driver) = connection.handshake(swaps).await.map_err(|_| CallError::Unanswered(host()))?;
+        let heard = Heard::default();
+        let handshake = connection.handshake(swaps, heard.clone()).await;
+        let (mut sender, driver) = handshake.map_err(|_| CallError::Unanswered(host()))?;
         let _driver = Aborted(scrub::spawn(async move {
             let _ = driver.await;
         }));
-        let answer = sender.send_request(request).await.map_err(|fault| why(&fault, host()))?;
+        let answer = sender.send_request(request).await.map_err(|fault| why(&fault, &heard, host()))?;
         self.read(answer, host()).await
     }
 
@@ -183,12 +191,12 @@ fn request(call: &Call, placeholder: &str) -> Result<Request<Empty<hyper::body::
 }
 
 /// hyper's error → ours. Its text is not kept: it could quote what was received.
-fn why(fault: &hyper::Error, host: String) -> CallError {
+fn why(fault: &hyper::Error, heard: &Heard, host: String) -> CallError {
     use std::error::Error;
     let swap = fault.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     if swap.is_some_and(|fault| fault.kind() == std::io::ErrorKind::Other) {
         CallError::KeyChanged
-    } else if fault.is_parse() || fault.is_parse_too_large() {
+    } else if heard.anything() {
         CallError::Broken(host)
     } else {
         CallError::Unanswered(host)

@@ -3,6 +3,7 @@
 
 use super::{
     CallError,
+    heard::Heard,
     warm::{Connection, Pool},
 };
 use crate::{
@@ -57,6 +58,7 @@ pub struct Inject {
 struct Idle {
     sender: SendRequest<Upload>,
     swaps: Swaps,
+    heard: Heard,
     /// Whether it was here when the sweeper last came.
     seen: bool,
 }
@@ -97,6 +99,7 @@ impl Lanes {
             let value = HeaderValue::from_str(&format!("{}{}", inject.prefix, swap.placeholder()));
             request.headers_mut().insert(inject.header.clone(), value.map_err(|_| CallError::Request)?);
             idle.swaps.arm(swap);
+            idle.heard.forget();
             match idle.sender.try_send_request(request).await {
                 Ok(response) => {
                     let back = Some(Back { lanes: self.clone(), lane, idle });
@@ -104,7 +107,7 @@ impl Lanes {
                 }
                 Err(mut fault) => match fault.take_message() {
                     Some(unsent) if !fresh => request = unsent,
-                    _ => return Err(super::why(fault.error(), host())),
+                    _ => return Err(super::why(fault.error(), &idle.heard, host())),
                 },
             }
         }
@@ -129,13 +132,15 @@ impl Lanes {
 
     async fn open(&self, endpoint: &Endpoint) -> Result<Idle, CallError> {
         let connection: Connection = self.pool.connect(endpoint).await?;
-        let swaps = Swaps::default();
-        let (sender, driver) =
-            connection.handshake(swaps.clone()).await.map_err(|_| CallError::Unanswered(endpoint.to_string()))?;
+        let (swaps, heard) = (Swaps::default(), Heard::default());
+        let (sender, driver) = connection
+            .handshake(swaps.clone(), heard.clone())
+            .await
+            .map_err(|_| CallError::Unanswered(endpoint.to_string()))?;
         scrub::spawn(async move {
             let _ = driver.with_upgrades().await;
         });
-        Ok(Idle { sender, swaps, seen: false })
+        Ok(Idle { sender, swaps, heard, seen: false })
     }
 
     fn keep(&self, lane: Lane, idle: Idle) {

@@ -1,7 +1,11 @@
 //! Connections to providers: one for each endpoint is kept pre-handshaken and unused, taken once and replaced.
 //! A connection that carried a call is never used again: its buffers have seen an answer.
 
-use super::CallError;
+use super::{
+    CallError, UpstreamOptions,
+    address::{self, Private},
+    heard::{Heard, Hearing},
+};
 use crate::{
     recipe::{Endpoint, Scheme},
     sys::scrub,
@@ -38,17 +42,18 @@ const HEAD_MOST: usize = 64 * 1024;
 /// A connection that nothing was sent on yet.
 pub(super) struct Connection(Box<dyn Stream>);
 
-type Driver<B> = http1::Connection<SwapIo<TokioIo<Box<dyn Stream>>>, B>;
+type Driver<B> = http1::Connection<SwapIo<TokioIo<Hearing>>, B>;
 
 impl Connection {
     /// Hands the connection to hyper, with the layer below that puts keys in.
-    pub(super) async fn handshake<B>(self, swaps: Swaps) -> hyper::Result<(SendRequest<B>, Driver<B>)>
+    pub(super) async fn handshake<B>(self, swaps: Swaps, heard: Heard) -> hyper::Result<(SendRequest<B>, Driver<B>)>
     where
         B: Body + 'static,
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        http1::Builder::new().max_buf_size(HEAD_MOST).handshake(SwapIo::new(TokioIo::new(self.0), swaps)).await
+        let stream = TokioIo::new(Hearing::new(self.0, heard));
+        http1::Builder::new().max_buf_size(HEAD_MOST).handshake(SwapIo::new(stream, swaps)).await
     }
 
     /// Whether the other side has left it open and silent.
@@ -65,6 +70,7 @@ pub(super) struct Pool {
     tls: TlsConnector,
     connect_time: Duration,
     idle: Duration,
+    private: Private,
     ready: Arc<Mutex<HashMap<Endpoint, Ready>>>,
 }
 
@@ -81,8 +87,9 @@ impl Drop for Ready {
 }
 
 impl Pool {
-    pub(super) fn new(tls: Arc<ClientConfig>, connect_time: Duration, idle: Duration) -> Self {
-        Self { tls: TlsConnector::from(tls), connect_time, idle, ready: Arc::default() }
+    pub(super) fn new(tls: Arc<ClientConfig>, options: &UpstreamOptions) -> Self {
+        let UpstreamOptions { connect_time, warm_idle: idle, private, .. } = *options;
+        Self { tls: TlsConnector::from(tls), connect_time, idle, private, ready: Arc::default() }
     }
 
     /// The connection that is ready, or a new one.
@@ -122,6 +129,8 @@ impl Pool {
 
     /// Connects, waits for the idle limit, and drops what nobody took.
     async fn keep(self, endpoint: Endpoint) {
+        // The caller that took the last one gets its answer first.
+        tokio::task::yield_now().await;
         let Ok(connection) = self.connect(&endpoint).await else { return };
         if let Some(ready) = self.ready().get_mut(&endpoint) {
             ready.connection = Some(connection);
@@ -142,7 +151,7 @@ impl Pool {
 
     async fn dial(&self, endpoint: &Endpoint) -> std::io::Result<Connection> {
         let host = endpoint.host.trim_matches(['[', ']']);
-        let tcp = TcpStream::connect((host, endpoint.port)).await?;
+        let tcp = self.reach(endpoint, host).await?;
         tcp.set_nodelay(true)?;
         match endpoint.scheme {
             Scheme::Http => Ok(Connection(Box::new(tcp))),
@@ -151,6 +160,20 @@ impl Pool {
                 Ok(Connection(Box::new(self.tls.connect(name, tcp).await?)))
             }
         }
+    }
+
+    /// Connects to the first address of the name that answers, of those that may be dialled.
+    async fn reach(&self, endpoint: &Endpoint, host: &str) -> std::io::Result<TcpStream> {
+        let mut last = std::io::Error::other("its name leads to no address that may be dialled (see `allow_private`)");
+        for address in tokio::net::lookup_host((host, endpoint.port)).await? {
+            if address::may_dial(endpoint, address, self.private) {
+                match TcpStream::connect(address).await {
+                    Ok(tcp) => return Ok(tcp),
+                    Err(fault) => last = fault,
+                }
+            }
+        }
+        Err(last)
     }
 
     fn ready(&self) -> MutexGuard<'_, HashMap<Endpoint, Ready>> {

@@ -30,7 +30,7 @@ pub(super) struct Entry {
     pub(super) quarantine: Option<Quarantine>,
 }
 
-/// A key that its provider refused: not lent until it is lifted. Lives in memory only: after a restart the next mint
+/// A key that its provider refused: not lent until it is lifted. Lives in memory only, locks outlasted: after a restart the next mint
 /// finds it out again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Quarantine {
@@ -55,6 +55,11 @@ impl Entry {
     pub(super) fn new(mut meta: KeyMeta, key: &[u8]) -> Result<Self, PageError> {
         meta.fingerprint = fingerprint(key);
         Ok(Self { meta, key: Arc::new(Secret::keep(key)?), quarantine: None })
+    }
+
+    /// Its quarantine, for the time in which its name is not known.
+    pub(super) fn quarantined(&self) -> Option<(Fingerprint, Quarantine)> {
+        Some((self.meta.fingerprint.clone(), self.quarantine.clone()?))
     }
 
     pub(super) fn listed(&self) -> Listed {

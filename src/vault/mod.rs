@@ -55,6 +55,8 @@ pub struct Vault {
     clock: Clock,
     delay: Mutex<Delay>,
     state: Mutex<Option<Open>>,
+    /// Quarantines of the keys that are locked away, by what may be known of those. Taken under `state` alone.
+    quarantined: Mutex<Vec<(Fingerprint, Quarantine)>>,
 }
 
 /// What an unlocked vault has in memory.
@@ -110,7 +112,13 @@ impl Vault {
     /// Wipes every key and the vault's own from memory, names too. Waits for loans to end: they last microseconds.
     pub fn lock(&self) {
         // Taken first, so that nobody has to wait for the mutex while a loan ends.
-        let taken = self.state().take();
+        let taken = {
+            let mut state = self.state();
+            if let Some(open) = state.as_ref() {
+                *self.quarantined() = open.entries.values().filter_map(Entry::quarantined).collect();
+            }
+            state.take()
+        };
         if let Some(open) = taken {
             open.root.wipe();
             open.entries.values().for_each(|entry| entry.key.wipe());
@@ -233,7 +241,13 @@ impl Vault {
     }
 
     fn at(path: PathBuf, clock: Clock) -> Self {
-        Self { files: Files::new(path), clock, delay: Mutex::default(), state: Mutex::new(None) }
+        Self {
+            files: Files::new(path),
+            clock,
+            delay: Mutex::default(),
+            state: Mutex::new(None),
+            quarantined: Mutex::default(),
+        }
     }
 
     fn key(&self, permit: &Permit) -> Result<Arc<Secret>, LendError> {
@@ -256,6 +270,10 @@ impl Vault {
         open.entries = entries;
         open.used = false;
         Ok(())
+    }
+
+    fn quarantined(&self) -> MutexGuard<'_, Vec<(Fingerprint, Quarantine)>> {
+        self.quarantined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, Option<Open>> {

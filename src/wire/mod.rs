@@ -2,11 +2,21 @@
 //! puts tokens in; it never decides what to send.
 
 mod answer;
+mod echo;
+mod hide;
 pub mod key;
+mod look;
 mod message;
 mod problem;
+mod scan;
+mod sse;
 pub mod swap;
+mod usage;
 
 pub use answer::{Encoded, lease, studio_token};
+pub use echo::{Echo, EchoGuard, echoes};
+pub use hide::UsageHider;
+pub use look::{Edit, Look, LookFault, Seen};
 pub use message::{KeyPut, KeyRotate, Unlock, Why, parse};
-pub use problem::{problem, studio_error};
+pub use problem::{problem, refusal, studio_error};
+pub use usage::{Framing, UsageReader};

@@ -70,6 +70,7 @@ fn lease(clock: &Clock, number: usize) -> Done<New> {
         peer: vec!["uid:1000".into(), "exe:/usr/bin/curl".into()],
         uid: 1000,
         scopes: Vec::new(),
+        risky: Default::default(),
     };
     let life = Duration::from_millis(60_000 + number as u64 / 100);
     Ok(New {

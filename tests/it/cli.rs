@@ -174,7 +174,7 @@ fn a_key_that_cannot_be_stored_is_told_why() {
     ] {
         tale.run_with(add, secret);
     }
-    tale.run_with("key add dashscope/main --provider openai", &random_key());
+    tale.run_with("key add dashscope/main --provider opneai", &random_key());
     tale.run_with("key add dashscope/main --provider dashscope --region atlantis", &random_key());
     tale.run_with("key add dashscope/main --provider dashscope --region singapore --workspace a.b", &random_key());
     tale.run_with("key add dashscope/main --provider dashscope --endpoint http://evil.example", &random_key());

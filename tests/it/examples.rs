@@ -69,6 +69,18 @@ fn no_field_is_missing_from_the_annotated_config() {
 }
 
 #[test]
+fn the_annotated_price_is_one() {
+    let text = text("config/sixty.toml");
+    let price = text.lines().skip_while(|line| *line != "# [[price]]").take_while(|line| line.starts_with("# "));
+    let price: String = price.map(|line| format!("{}\n", &line[2..])).collect();
+    let config = parse("price", &format!("{text}\n{price}"), &context()).unwrap();
+    let usage = sixty::model::Usage { input: 1000, cached_input: 500, output: 100, ..Default::default() };
+    assert_eq!(config.prices.cost("dashscope", "qwen-plus-latest", &usage), Some(200 + 20 + 120));
+    assert_eq!(config.prices.cost("dashscope", "wan", &usage), None);
+    assert_eq!(config.warnings, Faults::default());
+}
+
+#[test]
 fn every_shipped_config_is_read_without_a_word() {
     for name in ["config/sixty.toml", "config/system.toml"] {
         assert_eq!(told(name, &text(name)).to_string(), "", "{name}");

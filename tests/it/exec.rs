@@ -116,7 +116,7 @@ fn real_keys_in_the_environment_are_not_passed_on_and_not_shown() {
     command.env("ANTHROPIC_API_KEY", "hunter2").env("OPENAI_API_KEY", "hunter3").env("PLAIN", "stays");
     let (out, err) = said(&command.output().unwrap());
     assert!(!out.contains("hunter") && !err.contains("hunter") && out.contains("PLAIN=stays"), "{out}{err}");
-    assert!(err.contains("not passed on: OPENAI_API_KEY, ANTHROPIC_API_KEY"), "{err}");
+    assert!(err.contains("not passed on: ANTHROPIC_API_KEY, OPENAI_API_KEY"), "{err}");
 }
 
 #[test]

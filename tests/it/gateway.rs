@@ -13,6 +13,11 @@ const CHAT: &str = "/dashscope/compatible-mode/v1/chat/completions";
 const QUESTION: &str = r#"{"model":"qwen-plus","messages":[{"role":"user","content":"Who are you?"}]}"#;
 const STREAM: &str = r#"{"model":"qwen-plus","stream":true,"messages":[{"role":"user","content":"Who are you?"}]}"#;
 
+/// Status and code of a refusal in OpenAI's shape.
+fn refused(answer: &Answer) -> (u16, String) {
+    (answer.status, answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
 impl World {
     /// A virtual key of this very process; `more` are further fields.
     fn virtual_key(&self, more: &str) -> String {
@@ -98,7 +103,7 @@ fn a_stream_passes_event_by_event() {
 fn a_copied_key_is_worthless_in_another_process_and_good_in_a_descendant() {
     let world = World::with_key(MINE);
     let holder = Holder::new(&world);
-    assert_eq!(world.call(&holder.key, "POST", CHAT, QUESTION).refused(), (403, "denied".into()));
+    assert_eq!(refused(&world.call(&holder.key, "POST", CHAT, QUESTION)), (403, "denied".into()));
     let refused = |line: &serde_json::Value| line["code"] == "denied" && line["key"] == "dashscope/main";
     assert!(world.audit().iter().any(refused), "who tried is on record");
     // A child of the process that the key was minted for.
@@ -123,23 +128,23 @@ fn without_a_live_key_nothing_goes_out() {
     let mut stream = world.gateway();
     stream.write_all(format!("GET {CHAT} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
     let answer = read_answer(&mut stream).unwrap();
-    assert_eq!(answer.refused(), (401, "denied".into()));
+    assert_eq!(refused(&answer), (401, "denied".into()));
     assert!(answer.head.contains("www-authenticate: basic"));
     let forged = "sixty_0000000000000000000000000000000000000000000000000";
-    assert_eq!(world.call(forged, "GET", CHAT, "").refused(), (400, "malformed".into()));
-    assert_eq!(world.call("sk-0123456789abcdef", "GET", CHAT, "").refused(), (403, "denied".into()));
+    assert_eq!(refused(&world.call(forged, "GET", CHAT, "")), (400, "malformed".into()));
+    assert_eq!(refused(&world.call("sk-0123456789abcdef", "GET", CHAT, "")), (403, "denied".into()));
     let short = world.virtual_key(r#","ttl":1"#);
     std::thread::sleep(Duration::from_millis(1100));
-    assert_eq!(world.call(&short, "POST", CHAT, QUESTION).refused(), (401, "expired".into()));
+    assert_eq!(refused(&world.call(&short, "POST", CHAT, QUESTION)), (401, "expired".into()));
     let lease = world.mint(r#"{"key":"dashscope/main","kind":"virtual"}"#);
     let key = lease.token();
     let id = lease.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(world.http("DELETE", &format!("/v1/leases/{id}"), None).status, 200);
-    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).refused(), (401, "revoked".into()));
+    assert_eq!(refused(&world.call(&key, "POST", CHAT, QUESTION)), (401, "revoked".into()));
     assert_eq!(world.studio.requests(), before, "nothing of all that reached the provider");
     let twice = world.virtual_key("");
     assert_eq!([(); 3].map(|()| world.call(&twice, "POST", CHAT, QUESTION).status), [200, 200, 401]);
-    assert_eq!(world.call(&twice, "POST", CHAT, QUESTION).code(), "exhausted");
+    assert_eq!(refused(&world.call(&twice, "POST", CHAT, QUESTION)).1, "exhausted");
 }
 
 #[test]
@@ -202,4 +207,119 @@ fn an_owners_exit_cuts_its_calls() {
     assert!(began.elapsed() < 5 * SECOND, "curl outlived its shell's key: {:?}", began.elapsed());
     assert!(!String::from_utf8_lossy(&output.stdout).contains("[DONE]"));
     assert!(soon(SECOND, || world.status()["leases"]["live"] == 0));
+}
+
+#[test]
+fn a_reload_takes_back_what_the_rules_do_not_give_any_more() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    let reload = || assert_eq!(world.control_http("POST", "/v1/reload", None).status, 200);
+    reload();
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).status, 200, "the rule is as it was");
+    world.configure(&format!("{MINE}scope = {{ methods = [\"GET\"] }}"));
+    reload();
+    assert_eq!(refused(&world.call(&key, "POST", CHAT, QUESTION)), (401, "revoked".into()));
+    let key = world.virtual_key("");
+    world.configure(&MINE.replace("\"virtual\"", "\"upstream\"").replace("\"upstream\", \"upstream\"", "\"upstream\""));
+    reload();
+    assert_eq!(world.call(&key, "GET", "/dashscope/compatible-mode/v1/models", "").refused(), (401, "revoked".into()));
+}
+
+#[test]
+fn what_would_hand_out_another_credential_is_never_passed_on_and_what_deletes_takes_more() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    assert_eq!(world.call(&key, "POST", "/dashscope/api/v1/tokens", "").status, 403);
+    assert_eq!(world.call(&key, "DELETE", "/dashscope/api/v1/tasks/1", "").status, 403);
+    assert_eq!(world.studio.requests(), 0);
+    world.configure(&format!("{MINE}risky = \"single_use\""));
+    assert_eq!(world.control_http("POST", "/v1/reload", None).status, 200);
+    let (many, once) = (world.virtual_key(""), world.virtual_key(r#","uses":1"#));
+    assert_eq!(world.call(&many, "DELETE", "/dashscope/api/v1/tasks/1", "").status, 403);
+    assert_eq!(
+        world.call(&once, "DELETE", "/dashscope/api/v1/tasks/1", "").status,
+        404,
+        "the stand-in has no such path"
+    );
+    assert_eq!(world.studio.requests(), 1);
+}
+
+#[test]
+fn each_client_is_told_in_its_own_words() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key(r#","scope":{"methods":["GET"]}"#);
+    let told = |path: &str| world.call(&key, "POST", path, "{}").json();
+    assert_eq!(told(CHAT)["error"]["type"], "authentication_error");
+    assert_eq!(told("/dashscope/apps/anthropic/v1/messages")["error"]["type"], "permission_error");
+    assert_eq!(told("/dashscope/api/v1/services/aigc/text-generation/generation")["code"], "AccessDenied");
+    assert_eq!(told("/dashscope/elsewhere")["code"], "denied");
+    assert_eq!(told("/gemini/v1beta/models/x:generateContent")["error"]["status"], "PERMISSION_DENIED");
+}
+
+#[test]
+fn a_models_scope_is_kept_whatever_the_body_looks_like() {
+    let world =
+        World::with_key(&format!("[limits]\nlook_bytes = \"1KiB\"\n{MINE}scope = {{ models = [\"qwen-p*\"] }}"));
+    let key = world.virtual_key("");
+    let ask = |body: &str| world.call(&key, "POST", CHAT, body);
+    assert_eq!(ask(QUESTION).status, 200);
+    let reached = world.studio.requests();
+    assert_eq!(refused(&ask(&QUESTION.replace("qwen-plus", "qwen-max"))), (403, "denied".into()));
+    for (body, code) in [
+        (r#"{"messages":[]}"#.to_owned(), "denied"),
+        (QUESTION.replace("\"messages\"", "\"model\":\"qwen-max\",\"messages\""), "malformed"),
+        (QUESTION.replace("\"messages\"", "\"mod\\u0065l\":\"qwen-max\",\"messages\""), "malformed"),
+        ("model=qwen-plus".into(), "malformed"),
+        (QUESTION.replace("Who", &"Who ".repeat(400)), "too_large"),
+    ] {
+        assert_eq!(refused(&ask(&body)).1, code, "{body}");
+    }
+    assert_eq!(world.studio.requests(), reached, "none of it left the machine");
+}
+
+#[test]
+fn a_stream_has_its_usage_event_only_for_whom_it_asked() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    let told = |body: &str| world.call(&key, "POST", CHAT, body).text();
+    let asked = STREAM.replace("\"stream\":true", "\"stream\":true,\"stream_options\":{\"include_usage\":true}");
+    assert!(told(&asked).contains("completion_tokens"));
+    let unasked = told(STREAM);
+    assert!(!unasked.contains("completion_tokens") && unasked.contains("[DONE]"), "{unasked}");
+    assert_eq!(told(&asked).matches("data: ").count(), unasked.matches("data: ").count() + 1);
+}
+
+#[test]
+fn a_key_that_the_provider_sends_back_goes_no_further() {
+    let world = World::new(MINE);
+    let real = world.add_key("dashscope/main");
+    remember(&real);
+    let key = world.virtual_key("");
+    for fault in [Fault::EchoBody, Fault::EchoHead] {
+        world.studio.next(fault);
+        let mut stream = world.gateway();
+        send(&mut stream, &key, "POST", CHAT, QUESTION);
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        let text = String::from_utf8_lossy(&all);
+        assert!(!text.contains(&real) && !text.contains(&real[..real.len() / 2]), "{fault:?}");
+    }
+    assert_eq!(world.status()["echoed"][0], "dashscope/main");
+    assert!(world.audit().iter().any(|line| line["record"] == "key_echoed"));
+    world.studio.next(Fault::Compressed);
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).status, 502, "nobody can look into it");
+    let fresh = crate::harness::random_key();
+    world.studio.register(&fresh);
+    world.rotate(&fresh);
+    assert_eq!(world.status()["echoed"], serde_json::json!([]));
+}
+
+#[test]
+fn a_key_in_the_body_is_a_leak() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key("");
+    let before = world.studio.requests();
+    let body = QUESTION.replace("Who are you?", &format!("{}{key}", "x".repeat(9000)));
+    assert_eq!(refused(&world.call(&key, "POST", CHAT, &body)), (400, "malformed".into()));
+    assert_eq!(world.studio.requests(), before);
 }

@@ -122,14 +122,15 @@ fn a_token_is_shared_between_users_where_the_rule_says_so() {
 
 #[test]
 fn a_shared_token_is_given_again_only_for_so_long_and_with_enough_life() {
-    let world = World::new(&format!("{MINE}share = \"1s\"\n"));
+    let world = World::new(&format!("{MINE}share = \"2s\"\n"));
     world.add_key("dashscope/main");
     let first = world.mint(UPSTREAM).token();
     assert_eq!(world.mint(UPSTREAM).token(), first);
     assert_ne!(world.mint(r#"{"key":"dashscope/main","ttl":61}"#).token(), first);
-    let picky = world.mint(r#"{"key":"dashscope/main","min_remaining":60}"#);
-    assert_ne!(picky.token(), first, "it has less than 60 s by now");
     std::thread::sleep(Duration::from_millis(1100));
+    let picky = world.mint(r#"{"key":"dashscope/main","min_remaining":59}"#);
+    assert_ne!(picky.token(), first, "it has less than 59 s by now");
+    std::thread::sleep(Duration::from_millis(2100));
     assert_ne!(world.mint(UPSTREAM).token(), first);
     // What is kept does not outlive a rotation, a lock or a reload.
     let before = world.mint(UPSTREAM).token();
@@ -140,6 +141,27 @@ fn a_shared_token_is_given_again_only_for_so_long_and_with_enough_life() {
     assert_ne!(after, before);
     assert_eq!(world.control_http("POST", "/v1/reload", None).status, 200);
     assert_ne!(world.mint(UPSTREAM).token(), after);
+}
+
+#[test]
+fn a_token_that_was_revoked_is_not_given_again() {
+    let world = World::new(&format!("{MINE}share = \"15s\"\n"));
+    world.add_key("dashscope/main");
+    world.add_key("dashscope/other");
+    let other = r#"{"key":"dashscope/other","kind":"upstream"}"#;
+    let untouched = world.mint(other).token();
+    let mut given = world.mint(UPSTREAM).token();
+    assert_eq!(world.mint(UPSTREAM).token(), given);
+    let uid = nix::unistd::geteuid();
+    for which in ["key=dashscope/main".to_owned(), format!("peer=uid:{uid}"), "all=true".to_owned()] {
+        let revoked = world.control_http("DELETE", &format!("/v1/leases?{which}"), None).json();
+        assert!(revoked["revoked"].as_u64() > Some(0), "{revoked}");
+        let next = world.mint(UPSTREAM).token();
+        assert_ne!(std::mem::replace(&mut given, next.clone()), next, "{which}");
+        if which.starts_with("key") {
+            assert_eq!(world.mint(other).token(), untouched, "another key's token is");
+        }
+    }
 }
 
 #[test]

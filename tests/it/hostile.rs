@@ -40,6 +40,19 @@ fn left_open(stream: &mut UnixStream) -> (Duration, String) {
 }
 
 #[test]
+fn every_limit_has_a_test_that_sets_it() {
+    let config = include_str!("../../config/sixty.toml");
+    let limits = config.split("[limits]").nth(1).unwrap().split("\n[").next().unwrap();
+    let keys: Vec<_> = limits.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key).collect();
+    assert_eq!(keys.len(), 13, "{keys:?}");
+    // Only what a test hands to a daemon counts, and not this line.
+    let tests = [include_str!("hostile.rs"), include_str!("identity.rs"), include_str!("gateway.rs")].concat();
+    for key in keys {
+        assert!([format!("\"{key} = "), format!("n{key} = ")].iter().any(|set| tests.contains(set)), "{key}");
+    }
+}
+
+#[test]
 fn the_129th_connection_of_a_user_is_told_busy_and_others_are_served() {
     let world = limited("");
     let mut all: Vec<_> = (0..128).map(|_| open(&world)).collect();
@@ -62,13 +75,35 @@ fn the_129th_connection_of_a_user_is_told_busy_and_others_are_served() {
 }
 
 #[test]
-fn over_all_connections_the_next_one_waits_and_is_then_served() {
+fn over_all_connections_who_says_nothing_for_longest_makes_room_for_the_next() {
     let world = limited("connections = 8\nconnections_per_uid = 8");
     // One slot is always held by the next to be accepted.
     let mut all: Vec<_> = (0..8).map(|_| open(&world)).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(over(&mut all[0], &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200, "no one waits");
+    std::thread::sleep(Duration::from_millis(150));
+    let mut late = connect(&world.broker());
+    assert_eq!(over(&mut late, &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200);
+    let (time, _) = left_open(&mut all[1]);
+    assert!(time < Duration::from_secs(1), "the second had said nothing for longest: {time:?}");
+    for stream in all.iter_mut().skip(2).chain([&mut late]) {
+        assert_eq!(over(stream, &request("GET", "/healthz", None, "keep-alive")).unwrap().status, 200);
+    }
+}
+
+#[test]
+fn over_all_connections_the_next_one_waits_for_those_who_are_owed_an_answer() {
+    let world = limited("connections = 8\nconnections_per_uid = 8\nbody_time = \"30s\"");
+    let begun = |_| {
+        let mut stream = connect(&world.broker());
+        stream.write_all(b"POST /v1/leases HTTP/1.1\r\nhost: x\r\ncontent-length: 50\r\n\r\n{").unwrap();
+        stream
+    };
+    let mut all: Vec<_> = (0..8).map(begun).collect();
+    std::thread::sleep(Duration::from_millis(100));
     let mut late = connect(&world.broker());
     late.write_all(request("GET", "/healthz", None, "close").as_bytes()).unwrap();
-    late.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     assert!(late.read(&mut [0]).is_err(), "there is no room");
     assert_eq!(world.status()["vault"]["state"], "open", "the owner has a door of their own");
     drop(all.pop());
@@ -90,6 +125,24 @@ fn over_the_leases_of_a_user_nothing_is_minted() {
     let freed = world.control_http("DELETE", "/v1/leases?all=true", None).json();
     assert_eq!(freed["revoked"], 2);
     assert_eq!(world.mint(upstream).status, 201);
+}
+
+#[test]
+fn who_was_refused_before_a_judgement_and_who_revoked_is_on_record() {
+    let world = limited("leases_per_uid = 1");
+    let (mint, uid) = (world.mint(VIRTUAL), nix::unistd::geteuid().as_raw());
+    let id = mint.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(world.mint(VIRTUAL).code(), "busy");
+    assert_eq!(world.http("DELETE", &format!("/v1/leases/{id}"), None).status, 200);
+    let audit = world.audit();
+    let refused = audit.iter().find(|line| line["record"] == "outcome" && line["code"] == "busy").unwrap();
+    assert_eq!((refused["uid"].as_u64(), &refused["key"]), (Some(uid.into()), &"dashscope/main".into()), "{refused}");
+    let revoked = audit.iter().find(|line| line["record"] == "revoked").unwrap();
+    assert_eq!(
+        (&revoked["which"]["lease"], revoked["by"]["uid"].as_u64()),
+        (&id.into(), Some(uid.into())),
+        "{revoked}"
+    );
 }
 
 #[test]
@@ -388,7 +441,7 @@ fn who_asks_in_vain_again_and_again_does_not_fill_the_audit() {
     let codes: Vec<_> = (0..20).map(|_| world.mint(r#"{"key":"other/key"}"#).code()).collect();
     assert_eq!(codes.iter().filter(|code| *code == "denied").count(), 5);
     assert!(codes[5..].iter().all(|code| code == "busy"), "{codes:?}");
-    let about = world.audit().iter().filter(|line| line["key"] == "other/key").count();
+    let about = world.audit().iter().filter(|line| line["record"] == "decision" && line["key"] == "other/key").count();
     assert_eq!(about, 5, "what is over the limit is not written");
     assert_eq!(world.mint(r#"{"key":"dashscope/main"}"#).status, 201, "what is due is still given");
 }

@@ -60,6 +60,16 @@ pub fn request(method: &str, target: &str, body: Option<&str>, connection: &str)
     )
 }
 
+/// What came up to the end of a head.
+pub fn read_head(stream: &mut impl Read) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
+        head.push(byte[0]);
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
+
 /// One exchange on a connection of its own; none when the daemon closed it without an answer.
 pub fn exchange(socket: &Path, method: &str, target: &str, body: Option<&str>) -> Option<Answer> {
     let mut stream = UnixStream::connect(socket).ok()?;

@@ -11,7 +11,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub const STRANGER: u32 = 12345;
@@ -135,6 +135,37 @@ fn the_bytes_of_a_program_count_when_a_rule_names_their_hash() {
     // A file that was changed in its place is hashed again, although it was known.
     assert!(Command::new("cp").arg(&wrong).arg(&moved).status().unwrap().success());
     assert_denied(&mint_by(&world, &moved, "").output().unwrap());
+}
+
+#[test]
+fn a_program_over_exe_bytes_has_no_hash_and_one_within_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let right = copied(&program(), &folder.path().join("right"));
+    let rule = rule(&format!("{{ exe_sha256 = \"{}\" }}", sha256(&right)));
+    assert!(right.metadata().unwrap().len() > 1 << 20);
+    let world = World::with_key(&format!("[limits]\nexe_bytes = \"1MiB\"\n{rule}"));
+    assert_denied(&mint_by(&world, &right, "").output().unwrap());
+    let world = World::with_key(&format!("[limits]\nexe_bytes = \"1024MiB\"\n{rule}"));
+    id(&mint_by(&world, &right, "").output().unwrap());
+}
+
+#[test]
+fn while_a_large_program_is_hashed_others_are_served() {
+    let world = World::with_key(&rule(&format!("{{ exe_sha256 = \"{}\" }}", "0".repeat(64))));
+    let large = copied(&program(), &world.path("bin/large"));
+    std::fs::OpenOptions::new().write(true).open(&large).unwrap().set_len(250 << 20).unwrap();
+    let mut mint = mint_by(&world, &large, "").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut longest = Duration::ZERO;
+    let code = loop {
+        let began = Instant::now();
+        assert_eq!(world.http("GET", "/healthz", None).status, 200);
+        longest = longest.max(began.elapsed());
+        if let Some(status) = mint.try_wait().unwrap() {
+            break status.code();
+        }
+    };
+    assert_eq!(code, Some(77));
+    assert!(longest < Duration::from_millis(250), "hashing kept others waiting for {longest:?}");
 }
 
 #[test]

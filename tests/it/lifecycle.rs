@@ -209,7 +209,11 @@ fn whoever_revokes_is_told_how_long_the_providers_token_lives_on() {
     assert_eq!(world.mint(UPSTREAM).status, 201);
     let by_peer = world.control_http("DELETE", &format!("/v1/leases?peer=uid:{uid}"), None).json();
     assert_eq!(by_peer["revoked"], 1);
-    for nonsense in ["", "?all=yes", "?peer=uid", "?id=x", "?who=me"] {
+    assert_eq!(world.mint(UPSTREAM).status, 201);
+    let unread = world.sixty(&["revoke", "--peer", "unit:ci.service"]);
+    let said = String::from_utf8_lossy(&unread.stderr).into_owned();
+    assert!(said.contains("not looked at: 1 more,") && said.contains("no rule names it"), "{said}");
+    for nonsense in ["", "?all=yes", "?peer=uid", "?peer=uid:me", "?id=x", "?who=me"] {
         assert_eq!(world.control_http("DELETE", &format!("/v1/leases{nonsense}"), None).status, 400, "{nonsense}");
     }
 }

@@ -3,7 +3,13 @@
 
 use crate::harness::{MINE, SECOND, UPSTREAM, Upstream, VIRTUAL, World, random_key, soon};
 use sixty::demo::studio::Fault;
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 fn upstream_failed() -> (u16, String) {
     (502, "upstream".into())
@@ -92,6 +98,25 @@ fn a_test_that_fails_lifts_no_quarantine_and_a_rotation_does() {
 }
 
 #[test]
+fn a_quarantine_outlasts_a_test_that_nobody_waits_for_and_a_lock() {
+    let world = World::with_key(MINE);
+    world.studio.next(Fault::BadKey);
+    assert_eq!(world.mint(UPSTREAM).status, 502);
+    let asked = world.studio.requests();
+    world.studio.next(Fault::Hang);
+    let mut test = world.command(&["key", "test", "dashscope/main"]).spawn().unwrap();
+    assert!(soon(5 * SECOND, || world.studio.requests() > asked), "the test is under way");
+    test.kill().unwrap();
+    test.wait().unwrap();
+    assert!(soon(5 * SECOND, || world.quarantined() == ["dashscope/main"]), "it has proved nothing");
+    assert_eq!(world.control_http("POST", "/v1/lock", None).status, 200);
+    assert!(world.quarantined().is_empty(), "names are locked away");
+    assert_eq!(world.control_http("POST", "/v1/unlock", None).status, 200);
+    assert_eq!(world.quarantined(), ["dashscope/main"]);
+    assert_eq!(world.mint(UPSTREAM).refused(), upstream_failed());
+}
+
+#[test]
 fn an_answer_that_gives_no_token_is_asked_for_once_and_gives_no_lease() {
     let world = World::with_key(MINE);
     let faults = [
@@ -143,6 +168,31 @@ fn the_providers_expiry_counts_when_it_is_earlier_and_ours_when_it_is_later() {
     assert_eq!(minted(Fault::ExpiresIn(10), &need(5)).status, 201);
     assert_eq!(minted(Fault::ExpiresIn(40), &need(50)).status, 502);
     assert_eq!(minted(Fault::ExpiresIn(40), &need(30)).status, 201);
+    // Exactly: not a second less, and not the tolerance for clocks either.
+    assert_eq!(minted(Fault::ExpiresIn(40), &need(41)).status, 502);
+    assert_eq!(world.mint(&need(59)).status, 201);
+}
+
+#[test]
+fn an_answer_that_broke_off_is_not_asked_for_again_and_none_at_all_is() {
+    use std::{io::Write, net::TcpListener};
+    for (said, asked) in [("HTTP/1.1 200 OK\r\ncontent-le", 1), ("", 2)] {
+        let provider = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = provider.local_addr().unwrap();
+        let counted = Arc::new(AtomicUsize::new(0));
+        let count = counted.clone();
+        std::thread::spawn(move || {
+            for mut stream in provider.incoming().flatten() {
+                let head = crate::http::read_head(&mut stream);
+                count.fetch_add(usize::from(head.starts_with("POST ")), Ordering::SeqCst);
+                let _ = stream.write_all(said.as_bytes());
+            }
+        });
+        let world = World::with_upstream("warm_idle = \"0s\"");
+        world.add_key_at("dashscope/cut", &format!("http://{address}"));
+        assert_eq!(world.mint(r#"{"key":"dashscope/cut","kind":"upstream"}"#).refused(), upstream_failed());
+        assert_eq!(counted.load(Ordering::SeqCst), asked, "after {said:?}");
+    }
 }
 
 #[test]
@@ -220,4 +270,17 @@ fn a_token_that_was_minted_works_and_ends() {
     assert_eq!(world.studio.live_tokens(), 1);
     assert!(token.starts_with("st-"));
     assert!(soon(4 * SECOND, || world.studio.live_tokens() == 0 && world.status()["leases"]["live"] == 0));
+}
+
+#[test]
+fn a_provider_that_mints_nothing_gives_virtual_keys_alone() {
+    let world = World::new(MINE);
+    let add = ["key", "add", "openai/main", "--provider", "openai"];
+    assert!(world.sixty_with(&add, &random_key()).status.success());
+    let refused = world.mint(r#"{"key":"openai/main"}"#);
+    assert_eq!(refused.refused(), (400, "malformed".into()));
+    assert!(refused.text().contains("ask for kind virtual"), "{}", refused.text());
+    assert_eq!(world.mint(r#"{"key":"openai/main","kind":"virtual"}"#).status, 201);
+    let tested = world.sixty(&["key", "test", "openai/main"]);
+    assert!(!tested.status.success() && String::from_utf8_lossy(&tested.stderr).contains("openai mints no tokens"));
 }

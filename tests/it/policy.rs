@@ -157,7 +157,7 @@ fn a_wish_is_cut_to_the_rule() {
 #[test]
 fn more_life_than_the_rule_gives_is_refused_with_the_bound() {
     let world = World::with_key(&MINE.replace("max = \"30m\"", "max = \"60s\""));
-    let refused = world.mint(r#"{"key":"dashscope/main","min_remaining":61}"#);
+    let refused = world.mint(r#"{"key":"dashscope/main","min_remaining":60}"#);
     assert_eq!((refused.status, refused.code().as_str()), (400, "malformed"));
     assert!(refused.text().contains("min_remaining"), "{}", refused.text());
     assert_eq!(world.studio.requests(), 0);

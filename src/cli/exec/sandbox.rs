@@ -53,11 +53,6 @@ impl Sandbox {
         Ok(Self { folders, gateway: real(gateway)?, sockets, info: OwnedFd::from(info).into(), tell: tell.into() })
     }
 
-    /// Where the command finds the gateway.
-    pub(super) fn gateway(&self) -> String {
-        format!("http://127.0.0.1:{PORT}")
-    }
-
     /// bubblewrap, which runs this program again, which runs the command. Its monitor inherits that signals are
     /// blocked: an interrupt at the terminal is the command's, which may live on.
     pub(super) fn command(&self, words: &[OsString]) -> Result<Command, Failure> {

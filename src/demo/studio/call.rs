@@ -90,6 +90,11 @@ impl Call {
                 Ok(self.answered(desk, None))
             }
             Fault::SlowBody(pause) => Ok(self.answered(desk, None).map(|body| body.slowly(pause))),
+            Fault::EchoBody => Ok(self.echoed()),
+            Fault::EchoHead => Ok(self.with_header(desk, "x-debug-request", self.head.headers.get(AUTHORIZATION))),
+            Fault::Compressed => {
+                Ok(self.with_header(desk, "content-encoding", Some(&HeaderValue::from_static("gzip"))))
+            }
             Fault::CutBody => Ok(self.answered(desk, None).map(Reel::cut)),
             Fault::Hang => {
                 sleep(Duration::MAX).await;
@@ -99,6 +104,21 @@ impl Call {
             Fault::ResetOnRequest => Err(Dropped::Reset),
             other => Ok(self.answered(desk, Some(other))),
         }
+    }
+
+    /// What a careless provider's debug page shows.
+    fn echoed(&self) -> Response<Reel> {
+        let said = self.head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        json_answer(&json!({ "you_sent": { "authorization": said }, "more": "x".repeat(200) }))
+            .map(|body| body.slowly(Duration::from_millis(5)))
+    }
+
+    fn with_header(&self, desk: &Desk, name: &'static str, value: Option<&HeaderValue>) -> Response<Reel> {
+        let mut answer = self.answered(desk, None);
+        if let Some(value) = value {
+            answer.headers_mut().insert(name, value.clone());
+        }
+        answer
     }
 
     /// The documented answer; a mint may be told to go wrong in its fields.

@@ -44,6 +44,12 @@ pub enum Fault {
     SlowHead(Duration),
     /// The right answer, with so long a pause before each eighth of the body.
     SlowBody(Duration),
+    /// Use only: the credential in the body, in eight pieces.
+    EchoBody,
+    /// Use only: the credential in a header.
+    EchoHead,
+    /// Use only: the right answer, said to be compressed.
+    Compressed,
     /// The right head, half of the body, then the connection is closed.
     CutBody,
     /// The request is read and never answered; the connection stays open.
@@ -74,6 +80,7 @@ impl Fault {
         match self {
             Self::ResetOnAccept | Self::HangOnAccept => moment == Moment::Accept,
             Self::NoExpiry | Self::ZeroExpiry | Self::ExpiresIn(_) | Self::StrangeToken => moment == Moment::Mint,
+            Self::EchoBody | Self::EchoHead | Self::Compressed => moment == Moment::Use,
             _ => moment != Moment::Accept,
         }
     }

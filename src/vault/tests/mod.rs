@@ -72,6 +72,7 @@ fn permit(key: &str) -> Permit {
         share: None,
         detach: Detach::Refused,
         bearer: Bearer::NotEnough,
+        risky: Default::default(),
     };
     let principal = Principal {
         uid: 1,

@@ -1,9 +1,11 @@
 //! Paints the unused stack of the daemon's thread and looks later how deep something went, and that what went there
 //! was wiped: the deepest trace must be zeroes, for nothing but the scrub writes so many.
 
+use crate::harness::{World, read_answer, request};
 use std::{
     fs::{File, OpenOptions},
-    os::unix::fs::FileExt,
+    io::Write,
+    os::unix::{fs::FileExt, net::UnixStream},
 };
 
 /// How a report begins that found something.
@@ -32,8 +34,8 @@ pub fn paint(pid: u32) -> Painted {
     painted
 }
 
-/// Says how deep the stack was used, and fails when that was deeper than what was wiped afterwards.
-pub fn deepest_trace_is_a_wipe(pid: u32, painted: &Painted) {
+/// Says how deep the stack was used or wiped, in bytes, and fails when what lies deepest was not wiped afterwards.
+pub fn deepest_trace_is_a_wipe(pid: u32, painted: &Painted) -> usize {
     let begin = stack(pid).0;
     let mut below = vec![0; (painted.end - begin) as usize];
     File::open(format!("/proc/{pid}/mem")).unwrap().read_exact_at(&mut below, begin).unwrap();
@@ -43,6 +45,46 @@ pub fn deepest_trace_is_a_wipe(pid: u32, painted: &Painted) {
     let fresh = below[..grown].iter().all(|byte| *byte == 0);
     let wiped = below[deepest..].iter().take(WIPE).filter(|byte| **byte != 0).count() <= CALLS;
     assert!(fresh && wiped, "{FOUND}: traces {} bytes below the idle loop", below.len() - deepest);
+    below.len() - deepest
+}
+
+/// Whatever a caller asks for, the tasks of the broker socket leave nothing below their own, shallower scrub. The main
+/// task wipes deeper each second, which would hide that they do: rounds in which it did show nothing.
+pub fn callers_stay_within_the_shallow_scrub(world: &World) {
+    const DEEP: usize = 48 * 1024;
+    let asked: Vec<String> = [
+        ("POST", "/v1/leases", r#"{"key":"dashscope/k1","kind":"virtual","ttl":60}"#.into()),
+        ("POST", "/v1/leases", r#"{"key":"dashscope/none"}"#.into()),
+        ("POST", "/v1/leases", format!(r#"{{"key":{}"#, "[".repeat(4000))),
+        (
+            "POST",
+            "/v1/leases",
+            format!(r#"{{"key":"k","scope":[{}]}}"#, r#"{"method":"GET","path":"/**"},"#.repeat(100)),
+        ),
+        ("POST", "/api/v1/tokens?expire_in_seconds=60", String::new()),
+        ("DELETE", "/v1/leases/none", String::new()),
+        ("GET", "/v1/leases", String::new()),
+        ("GET", "/v1/whoami", String::new()),
+        ("GET", "/v1/openapi.json", String::new()),
+        ("GET", "/nowhere", String::new()),
+    ]
+    .map(|(method, target, body)| request(method, target, Some(&body), "close").replace("host:", &many_headers()))
+    .into();
+    let seen = (0..10 * asked.len()).filter(|number| {
+        let painted = paint(world.pid());
+        let mut stream = UnixStream::connect(world.broker()).unwrap();
+        stream.write_all(asked[number % asked.len()].as_bytes()).unwrap();
+        assert!(read_answer(&mut stream).unwrap().status > 0);
+        drop(stream);
+        // The answer is here before the poll that sent it is over.
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        deepest_trace_is_a_wipe(world.pid(), &painted) < DEEP
+    });
+    assert!(seen.count() > 5 * asked.len(), "the deeper wipe came in between too often");
+}
+
+fn many_headers() -> String {
+    (0..50).map(|number| format!("x-{number}: y\r\n")).collect::<String>() + "host:"
 }
 
 /// The main thread's.
