@@ -23,7 +23,7 @@ use crate::client::ClientError;
 use crate::sys::child::{hears, keep};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::Signals;
-use job::{Started, kernel};
+use job::{Started, Terminal, kernel};
 use keys::Keys;
 use sandbox::Sandbox;
 
@@ -62,11 +62,11 @@ fn run(command: Command, signals: Signals, sandbox: Option<Sandbox>) -> Result<E
         Started::Not(code) => return Ok(code.into()),
         Started::Running(job) => job,
     };
-    let target = match sandbox {
+    let (target, terminal) = match sandbox {
         Some(sandbox) => sandbox.inner()?,
-        None => Pidfd::open(job.pid().cast_signed()).map_err(kernel)?,
+        None => (Pidfd::open(job.pid().cast_signed()).map_err(kernel)?, Terminal::Shared),
     };
-    Ok(job.wait(&target)?.into())
+    Ok(job.wait(&target, terminal)?.into())
 }
 
 fn plain(words: &[OsString]) -> Command {
