@@ -4,7 +4,7 @@
 use super::{
     GatewayOptions,
     answer::{Outgoing, refusal},
-    forward::{Door, forward},
+    forward::{By, forward},
 };
 use crate::{
     broker::{Broker, Session},
@@ -49,15 +49,14 @@ pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Re
     match stream {
         Stream::Unix(stream) => match house.broker.admit(stream.as_fd(), "gateway") {
             Err(refusal) if refusal.code != Code::Busy => {}
-            admitted => serve(&house, Door::Unix, admitted, stream, closing).await,
+            admitted => serve(&house, By::Unix, admitted, stream, closing).await,
         },
         Stream::Tcp(stream) => match house.broker.admit_tcp(stream.as_fd(), "gateway").await {
             Err(refusal) if refusal.code != Code::Busy => {}
             admitted => {
                 // Events of a stream are small, and each is awaited.
                 let _ = stream.set_nodelay(true);
-                let way = Door::Tcp { origins: &house.options.origins };
-                serve(&house, way, admitted, stream, closing).await;
+                serve(&house, By::Tcp, admitted, stream, closing).await;
             }
         },
     }
@@ -66,7 +65,7 @@ pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Re
 /// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     house: &House,
-    way: Door<'_>,
+    by: By,
     admitted: Result<Session, Refusal>,
     stream: S,
     mut closing: watch::Receiver<bool>,
@@ -74,7 +73,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let (running, mut run) = watch::channel(None);
     let service = service_fn(|request| {
         let (admitted, options, running) = (&admitted, &house.options, &running);
-        async move { Ok::<_, Infallible>(reply(admitted, options, way, request, running).await) }
+        async move { Ok::<_, Infallible>(reply(admitted, (by, options), request, running).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -98,13 +97,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 async fn reply(
     admitted: &Result<Session, Refusal>,
-    options: &GatewayOptions,
-    way: Door<'_>,
+    (by, options): (By, &GatewayOptions),
     request: Request<Incoming>,
     running: &watch::Sender<Option<Cut>>,
 ) -> Response<Outgoing> {
     match admitted {
-        Ok(session) => forward(session, options, way, request, |cut| drop(running.send_replace(Some(cut)))).await,
+        Ok(session) => forward(session, (by, options), request, |cut| drop(running.send_replace(Some(cut)))).await,
         Err(busy) => refusal(Shape::None, busy),
     }
 }

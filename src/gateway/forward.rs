@@ -24,26 +24,22 @@ use hyper::{
 
 /// How a request came.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Door<'a> {
-    /// By the Unix socket, which no web page can reach.
+pub(super) enum By {
+    /// The Unix socket, which no web page can reach.
     Unix,
-    /// By TCP; these pages may call.
-    Tcp {
-        /// Their origins.
-        origins: &'a [String],
-    },
+    /// TCP.
+    Tcp,
 }
 
 /// Passes one request on. `running` is told what would cut it.
 pub(super) async fn forward(
     session: &Session,
-    options: &GatewayOptions,
-    by: Door<'_>,
+    (by, options): (By, &GatewayOptions),
     request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Response<Outgoing> {
     let shape = session.broker().shape(request.uri().path());
-    match passed(session, options, by, request, running).await {
+    match passed(session, (by, options), request, running).await {
         Ok(response) => response,
         Err(refusal) => answer::refusal(shape, &refusal),
     }
@@ -51,16 +47,15 @@ pub(super) async fn forward(
 
 async fn passed(
     session: &Session,
-    options: &GatewayOptions,
-    by: Door<'_>,
+    (by, options): (By, &GatewayOptions),
     mut request: Request<Incoming>,
     running: impl FnOnce(Cut),
 ) -> Result<Response<Outgoing>, Refusal> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    if let Door::Tcp { origins } = by {
+    if matches!(by, By::Tcp) {
         let id = session.broker().request_id();
-        web::check(&parts.headers, origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
+        web::check(&parts.headers, &options.origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
     }
     let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
     let holding = session.holding(&head.key.digest(), &head.call()).await?;

@@ -27,6 +27,15 @@ pub(super) enum Started {
     Not(u8),
 }
 
+/// Who hears what is typed at the terminal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Terminal {
+    /// The command too: it is sent to both of us.
+    Shared,
+    /// We alone: the command is in a session of its own.
+    Ours,
+}
+
 /// Starts it, and takes its orphans as ours: whatever it leaves behind stays our descendant.
 pub(super) fn start(mut command: Command, signals: Signals) -> Result<Started, Failure> {
     set_child_subreaper(true).map_err(kernel)?;
@@ -47,7 +56,7 @@ impl Job {
     }
 
     /// Waits for its end; signals go to `target`. Gives the exit code, 128+n for a signal.
-    pub(super) fn wait(self, target: &Pidfd) -> Result<u8, Failure> {
+    pub(super) fn wait(self, target: &Pidfd, terminal: Terminal) -> Result<u8, Failure> {
         loop {
             match self.signals.next().map_err(kernel)? {
                 Caught { signal: Signal::SIGCHLD, .. } => {
@@ -55,15 +64,14 @@ impl Job {
                         return Ok(code);
                     }
                 }
-                caught => pass_on(caught, target),
+                caught => pass_on(caught, target, terminal),
             }
         }
     }
 }
 
-/// What the terminal sends, it has sent to the command too.
-fn pass_on(Caught { signal, by_kernel }: Caught, target: &Pidfd) {
-    if !by_kernel {
+fn pass_on(Caught { signal, by_kernel }: Caught, target: &Pidfd, terminal: Terminal) {
+    if !by_kernel || terminal == Terminal::Ours {
         let _ = target.signal(signal);
     }
     if signal == Signal::SIGTSTP {

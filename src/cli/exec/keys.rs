@@ -2,12 +2,13 @@
 //! It must never let a job begin that has not got all of them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::variables::{self, Client};
+use super::variables::{self, Variables};
 use crate::cli::ask::{Doors, ask, json, read};
 use crate::cli::environment::variable;
 use crate::cli::failure::Failure;
@@ -15,6 +16,7 @@ use crate::cli::output::say;
 use crate::cli::time::span;
 use crate::client::Method;
 use crate::model::{KeyName, Kind, Owner, Request, Ttl};
+use crate::recipe::Recipe;
 
 /// The longest life there is: what is over the rule's is cut to it.
 const LONGEST: &str = "366d";
@@ -22,14 +24,15 @@ const LONGEST: &str = "366d";
 /// Taken back when dropped.
 pub(super) struct Keys<'a> {
     doors: &'a Doors,
+    recipes: BTreeMap<String, Recipe>,
     held: Vec<Held>,
 }
 
 struct Held {
     key: KeyName,
     id: String,
+    provider: String,
     token: Zeroizing<String>,
-    client: &'static Client,
 }
 
 /// What a job needs of a lease. Not `Debug`: it holds the token.
@@ -48,7 +51,8 @@ impl<'a> Keys<'a> {
     /// # Errors
     /// One can't be had; those before it are taken back.
     pub(super) fn mint(doors: &'a Doors, names: Vec<KeyName>, ttl: Option<Ttl>) -> Result<Self, Failure> {
-        let mut keys = Self { doors, held: Vec::new() };
+        let recipes = Recipe::shipped().map_err(|fault| Failure::Answer(fault.to_string()))?;
+        let mut keys = Self { doors, recipes, held: Vec::new() };
         let longest = LONGEST.parse().ok();
         for key in names {
             keys.add(key, ttl.or(longest))?;
@@ -71,12 +75,11 @@ impl<'a> Keys<'a> {
         let answer = answer.map_err(|failure| failure.advising("denied", advice))?;
         let Minted { id, token, provider, expires_in } = read(&answer)?;
         let token = Zeroizing::new(token.into_owned());
-        let Some(client) = variables::of(&provider) else {
+        if !variables::are_known(&self.recipes, &provider) {
             self.revoke(&id);
             return Err(unknown(&key, &provider));
-        };
-        let clash = self.held.iter().find(|held| held.client.names().any(|name| client.names().any(|new| new == name)));
-        if let Some(other) = clash {
+        }
+        if let Some(other) = self.held.iter().find(|held| held.provider == provider) {
             self.revoke(&id);
             return Err(clashing(&other.key, &key));
         }
@@ -84,22 +87,26 @@ impl<'a> Keys<'a> {
             "{key}: good for {} and not longer than the command; then calls are refused",
             span(expires_in)
         ));
-        self.held.push(Held { key, id, token, client });
+        self.held.push(Held { key, id, provider, token });
         Ok(())
     }
 
-    /// Puts them into a command's environment, in the place of real ones; says which those were, by name.
-    pub(super) fn put(&self, command: &mut Command, gateway: &str) {
-        for held in &self.held {
-            let real = held.client.real_keys(|name| variable(name).is_some());
-            if !real.is_empty() {
-                say(format_args!("not passed on: {}", real.join(", ")));
-            }
-            for name in held.client.unset() {
-                command.env_remove(name);
-            }
-            command.envs(held.client.filled(gateway, &held.token));
+    /// Puts them into a command's environment, in the place of real ones; says which those were, by name. `authority` is
+    /// where the command finds the gateway.
+    pub(super) fn put(&self, command: &mut Command, authority: &str) {
+        let keys: Vec<_> = self.held.iter().map(|held| (held.provider.as_str(), held.token.as_str())).collect();
+        let Variables { set, cleared, by_hand } = Variables::of(&self.recipes, &keys, authority);
+        let real: Vec<_> = cleared.iter().copied().filter(|name| variable(name).is_some()).collect();
+        if !real.is_empty() {
+            say(format_args!("not passed on: {}", real.join(", ")));
         }
+        for (provider, url) in by_hand {
+            say(format_args!("{provider}: its own clients read no base URL from the environment; give them {url}"));
+        }
+        for name in cleared {
+            command.env_remove(name);
+        }
+        command.envs(set);
         past_proxies(command);
     }
 

@@ -23,7 +23,7 @@ use crate::client::ClientError;
 use crate::sys::child::{hears, keep};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::Signals;
-use job::{Started, kernel};
+use job::{Started, Terminal, kernel};
 use keys::Keys;
 use sandbox::Sandbox;
 
@@ -38,11 +38,11 @@ pub(super) fn exec(doors: &Doors, arguments: ExecArguments) -> Result<ExitCode, 
         Some(sandbox) => sandbox.command(&arguments.command)?,
         None => plain(&arguments.command),
     };
-    let base = match &sandbox {
-        Some(sandbox) => sandbox.gateway(),
+    let authority = match &sandbox {
+        Some(_) => format!("127.0.0.1:{}", sandbox::PORT),
         None => bridged(gateway, 0)?,
     };
-    keys.put(&mut command, &base);
+    keys.put(&mut command, &authority);
     if arguments.fd {
         let number = keep(&mut command, connection.into());
         command.env("SIXTY_FD", number.to_string());
@@ -62,11 +62,11 @@ fn run(command: Command, signals: Signals, sandbox: Option<Sandbox>) -> Result<E
         Started::Not(code) => return Ok(code.into()),
         Started::Running(job) => job,
     };
-    let target = match sandbox {
+    let (target, terminal) = match sandbox {
         Some(sandbox) => sandbox.inner()?,
-        None => Pidfd::open(job.pid().cast_signed()).map_err(kernel)?,
+        None => (Pidfd::open(job.pid().cast_signed()).map_err(kernel)?, Terminal::Shared),
     };
-    Ok(job.wait(&target)?.into())
+    Ok(job.wait(&target, terminal)?.into())
 }
 
 fn plain(words: &[OsString]) -> Command {
@@ -81,11 +81,11 @@ fn connect(gateway: &Path) -> Result<UnixStream, Failure> {
     UnixStream::connect(gateway).map_err(|fault| ClientError::Unreachable { path: gateway.to_owned(), fault }.into())
 }
 
-/// Opens a bridge on this port, or on any free one for 0; gives its URL.
+/// Opens a bridge on this port, or on any free one for 0; gives address and port.
 fn bridged(gateway: PathBuf, port: u16) -> Result<String, Failure> {
     let opened = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|listener| {
-        let url = format!("http://{}", listener.local_addr()?);
-        bridge::serve(listener, gateway).map(|()| url)
+        let authority = listener.local_addr()?.to_string();
+        bridge::serve(listener, gateway).map(|()| authority)
     });
     opened.map_err(|fault| Failure::Job {
         what: format!("no port of 127.0.0.1 can be served for the command: {fault}"),

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-use super::job::kernel;
+use super::job::{Terminal, kernel};
 use crate::cli::ask::Doors;
 use crate::cli::environment::private_folders;
 use crate::cli::failure::{Exit, Failure};
@@ -34,6 +34,7 @@ pub(super) struct Sandbox {
     gateway: PathBuf,
     /// The daemon's own, which it must not reach.
     sockets: Vec<PathBuf>,
+    terminal: Terminal,
     /// What bubblewrap tells of the process that it starts.
     info: File,
     tell: OwnedFd,
@@ -50,12 +51,16 @@ impl Sandbox {
         let sockets = [doors.broker.path(), doors.control.path(), gateway];
         let sockets = sockets.into_iter().filter_map(|path| path.canonicalize().ok()).collect();
         let (info, tell) = std::io::pipe().map_err(kernel)?;
-        Ok(Self { folders, gateway: real(gateway)?, sockets, info: OwnedFd::from(info).into(), tell: tell.into() })
-    }
-
-    /// Where the command finds the gateway.
-    pub(super) fn gateway(&self) -> String {
-        format!("http://127.0.0.1:{PORT}")
+        // Where that can't be known it is taken for possible.
+        let typing = std::fs::read(TYPING).map_or(true, |text| text.trim_ascii() != b"0");
+        Ok(Self {
+            folders,
+            gateway: real(gateway)?,
+            sockets,
+            terminal: if typing { Terminal::Ours } else { Terminal::Shared },
+            info: OwnedFd::from(info).into(),
+            tell: tell.into(),
+        })
     }
 
     /// bubblewrap, which runs this program again, which runs the command. Its monitor inherits that signals are
@@ -65,7 +70,7 @@ impl Sandbox {
         let mut bwrap = Command::new("bwrap");
         bwrap.args(["--unshare-all", "--die-with-parent", "--as-pid-1", "--ro-bind", "/", "/"]);
         bwrap.args(["--dev", "/dev", "--proc", "/proc"]);
-        if std::fs::read(TYPING).is_ok_and(|text| text.trim_ascii() != b"0") {
+        if self.terminal == Terminal::Ours {
             bwrap.arg("--new-session");
         }
         for folder in EMPTY.iter().filter(|folder| Path::new(folder).is_dir()) {
@@ -94,8 +99,8 @@ impl Sandbox {
     }
 
     /// The process before the command: what is sent to us is sent to it.
-    pub(super) fn inner(self) -> Result<Pidfd, Failure> {
-        let Self { info, tell, .. } = self;
+    pub(super) fn inner(self) -> Result<(Pidfd, Terminal), Failure> {
+        let Self { info, tell, terminal, .. } = self;
         drop(tell);
         #[derive(Deserialize)]
         #[serde(rename_all = "kebab-case")]
@@ -105,7 +110,7 @@ impl Sandbox {
         // The end of the file comes only where bubblewrap fails: else its child may hold the other end open.
         let mut told = serde_json::Deserializer::from_reader(info.take(4096)).into_iter::<Info>();
         match told.next() {
-            Some(Ok(Info { child_pid })) => Pidfd::open(child_pid).map_err(kernel),
+            Some(Ok(Info { child_pid })) => Ok((Pidfd::open(child_pid).map_err(kernel)?, terminal)),
             _ => Err(missing("bubblewrap made no sandbox")),
         }
     }
