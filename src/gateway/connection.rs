@@ -3,20 +3,20 @@
 
 use super::{
     GatewayOptions,
-    answer::{Outgoing, refusal},
-    forward::forward,
+    answer::refusal,
+    forward::{Told, forward},
 };
 use crate::{
     broker::{Broker, Session},
     ledger::Cut,
     model::{Code, Refusal, Shape},
 };
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     os::fd::AsFd,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 use tokio::{
@@ -37,16 +37,38 @@ pub(super) struct House {
 /// How long a call whose lease has ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes.
+/// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes. A websocket is
+/// the same connection, and has its place until it ends.
 pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: watch::Receiver<bool>) {
     let admitted = match house.broker.admit(stream.as_fd(), "gateway") {
         Err(refusal) if refusal.code != Code::Busy => return,
         admitted => admitted,
     };
-    let (running, mut run) = watch::channel(None);
-    let service = service_fn(|request| {
-        let (admitted, options, running) = (&admitted, &house.options, &running);
-        async move { Ok::<_, Infallible>(reply(admitted, options, request, running).await) }
+    let (running, run) = watch::channel(None);
+    let told = Told { running, websocket: Mutex::default() };
+    speak(&house, &admitted, stream, (&told, run), &mut closing).await;
+    let websocket = told.websocket.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(websocket) = websocket {
+        tokio::select! {
+            () = websocket.pass() => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+}
+
+/// Speaks HTTP.
+async fn speak(
+    house: &House,
+    admitted: &Result<Session, Refusal>,
+    stream: UnixStream,
+    (told, mut run): (&Told, watch::Receiver<Option<Cut>>),
+    closing: &mut watch::Receiver<bool>,
+) {
+    let service = service_fn(|request| async move {
+        Ok::<_, Infallible>(match admitted {
+            Ok(session) => forward(session, &house.options, request, told).await,
+            Err(busy) => refusal(Shape::None, busy),
+        })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -68,19 +90,7 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
     }
 }
 
-async fn reply(
-    admitted: &Result<Session, Refusal>,
-    options: &GatewayOptions,
-    request: Request<Incoming>,
-    running: &watch::Sender<Option<Cut>>,
-) -> Response<Outgoing> {
-    match admitted {
-        Ok(session) => forward(session, options, request, |cut| drop(running.send_replace(Some(cut)))).await,
-        Err(busy) => refusal(Shape::None, busy),
-    }
-}
-
-/// Returns a moment after the lease of the last call has ended.
+/// Returns a moment after the lease of the last call has ended, unless another call has begun by then.
 async fn ended(run: &mut watch::Receiver<Option<Cut>>) {
     loop {
         let cut = run.borrow_and_update().clone();
@@ -89,11 +99,11 @@ async fn ended(run: &mut watch::Receiver<Option<Cut>>) {
                 Some(mut cut) => cut.wait().await,
                 None => std::future::pending().await,
             }
+            tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
-            () = cut => break,
+            () = cut => return,
             changed = run.changed() => if changed.is_err() { std::future::pending::<()>().await },
         }
     }
-    tokio::time::sleep(LAST_WORDS).await;
 }
