@@ -2,7 +2,7 @@
 //!
 //! Passed: status, body, and headers that are the message's own, `www-authenticate` among them (git asks for it).
 //! Dropped: what belongs to the provider's connection; `set-cookie` and `alt-svc`, which would make the client remember
-//! the provider; `location`, unless it is a path, which then gets the gateway's prefix.
+//! the provider; `location`, unless it is a path, which then gets the gateway's prefix; trailers, and the reason's words.
 
 use super::{head::strip_answer, key::KeyFault, stream::Stream};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 };
 use http_body_util::Full;
 use hyper::{
-    Response, StatusCode,
+    Response, StatusCode, Version,
     body::{Body, Bytes, Frame, SizeHint},
     header::{self, HeaderValue},
 };
@@ -55,6 +55,8 @@ impl Body for Outgoing {
 
 /// Applies the rule above to an answer's head.
 pub(super) fn clean<B>(response: &mut Response<B>, provider: &str) {
+    response.extensions_mut().remove::<hyper::ext::ReasonPhrase>();
+    *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     strip_answer(headers);
     headers.remove(header::SET_COOKIE);

@@ -3,20 +3,20 @@
 
 use super::{
     GatewayOptions,
-    answer::{Outgoing, refusal},
-    forward::{By, forward},
+    answer::refusal,
+    forward::{By, Told, forward},
 };
 use crate::{
     broker::{Broker, Session},
     ledger::Cut,
     model::{Code, Refusal, Shape},
 };
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     os::fd::AsFd,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 use tokio::{
@@ -62,7 +62,8 @@ pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Re
     }
 }
 
-/// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes.
+/// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes. A websocket is
+/// the same connection, and has its place until it ends.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     house: &House,
     by: By,
@@ -70,10 +71,31 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     mut closing: watch::Receiver<bool>,
 ) {
-    let (running, mut run) = watch::channel(None);
-    let service = service_fn(|request| {
-        let (admitted, options, running) = (&admitted, &house.options, &running);
-        async move { Ok::<_, Infallible>(reply(admitted, (by, options), request, running).await) }
+    let (running, run) = watch::channel(None);
+    let told = Told { by, running, websocket: Mutex::default() };
+    speak(house, &admitted, stream, (&told, run), &mut closing).await;
+    let websocket = told.websocket.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(websocket) = websocket {
+        tokio::select! {
+            () = websocket.pass() => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+}
+
+/// Speaks HTTP.
+async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    house: &House,
+    admitted: &Result<Session, Refusal>,
+    stream: S,
+    (told, mut run): (&Told, watch::Receiver<Option<Cut>>),
+    closing: &mut watch::Receiver<bool>,
+) {
+    let service = service_fn(|request| async move {
+        Ok::<_, Infallible>(match admitted {
+            Ok(session) => forward(session, &house.options, request, told).await,
+            Err(busy) => refusal(Shape::None, busy),
+        })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -95,19 +117,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-async fn reply(
-    admitted: &Result<Session, Refusal>,
-    (by, options): (By, &GatewayOptions),
-    request: Request<Incoming>,
-    running: &watch::Sender<Option<Cut>>,
-) -> Response<Outgoing> {
-    match admitted {
-        Ok(session) => forward(session, (by, options), request, |cut| drop(running.send_replace(Some(cut)))).await,
-        Err(busy) => refusal(Shape::None, busy),
-    }
-}
-
-/// Returns a moment after the lease of the last call has ended.
+/// Returns a moment after the lease of the last call has ended, unless another call has begun by then.
 async fn ended(run: &mut watch::Receiver<Option<Cut>>) {
     loop {
         let cut = run.borrow_and_update().clone();
@@ -116,11 +126,11 @@ async fn ended(run: &mut watch::Receiver<Option<Cut>>) {
                 Some(mut cut) => cut.wait().await,
                 None => std::future::pending().await,
             }
+            tokio::time::sleep(LAST_WORDS).await;
         };
         tokio::select! {
-            () = cut => break,
+            () = cut => return,
             changed = run.changed() => if changed.is_err() { std::future::pending::<()>().await },
         }
     }
-    tokio::time::sleep(LAST_WORDS).await;
 }

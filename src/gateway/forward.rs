@@ -6,8 +6,10 @@ use super::{
     answer::{self, Outgoing},
     head::{Bad, Head},
     inspect::{Inspected, Need, inspect, tell_length},
+    key::KeyFault,
     stream::Stream,
-    upgrade, web,
+    upgrade::{self, Websocket},
+    web,
 };
 use crate::{
     broker::{Session, Upload, Way},
@@ -18,9 +20,11 @@ use crate::{
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     Request, Response, StatusCode,
-    body::Incoming,
-    header::{self, HeaderValue},
+    body::{Body, Incoming},
+    header::{self, HeaderName, HeaderValue},
 };
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// How a request came.
 #[derive(Debug, Clone, Copy)]
@@ -31,15 +35,27 @@ pub(super) enum By {
     Tcp,
 }
 
-/// Passes one request on. `running` is told what would cut it.
+/// What a call and the connection that it came by know of each other.
+pub(super) struct Told {
+    /// How the connection came.
+    pub(super) by: By,
+    /// What would cut the call.
+    pub(super) running: watch::Sender<Option<Cut>>,
+    /// What the connection becomes when it has been answered.
+    pub(super) websocket: Mutex<Option<Websocket>>,
+}
+
+/// Passes one request on.
 pub(super) async fn forward(
     session: &Session,
-    (by, options): (By, &GatewayOptions),
+    options: &GatewayOptions,
     request: Request<Incoming>,
-    running: impl FnOnce(Cut),
+    told: &Told,
 ) -> Response<Outgoing> {
+    // The last call of this connection is over, and so is what would have cut it.
+    told.running.send_replace(None);
     let shape = session.broker().shape(request.uri().path());
-    match passed(session, (by, options), request, running).await {
+    match passed(session, options, request, told).await {
         Ok(response) => response,
         Err(refusal) => answer::refusal(shape, &refusal),
     }
@@ -47,13 +63,13 @@ pub(super) async fn forward(
 
 async fn passed(
     session: &Session,
-    (by, options): (By, &GatewayOptions),
+    options: &GatewayOptions,
     mut request: Request<Incoming>,
-    running: impl FnOnce(Cut),
+    told: &Told,
 ) -> Result<Response<Outgoing>, Refusal> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    if matches!(by, By::Tcp) {
+    if matches!(told.by, By::Tcp) {
         let id = session.broker().request_id();
         web::check(&parts.headers, &options.origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
     }
@@ -64,28 +80,34 @@ async fn passed(
         return Err(malformed(session, "no websocket is there"));
     }
     let need = if holding.wants_model() { Need::Judged } else { Need::Counted };
-    let Inspected { upload, length, seen } = inspect(&head, &way, body, need, options)
+    let Inspected { upload, length, seen, leaked } = inspect(&head, &way, body, need, options)
         .await
         .map_err(|bad| Refusal::new(bad.code, session.broker().request_id()).saying(bad.why))?;
     let models = seen.as_ref().map(|seen| seen.models.as_slice()).unwrap_or_default();
     let mut passage = holding.pass(&head.call(), models).await?;
-    running(passage.cut());
+    told.running.send_replace(Some(passage.cut()));
     let mut request = outgoing(&head, &way, upload);
-    tell_length(request.headers_mut(), length);
-    let response = passage.call(request).await?;
+    tell_length(&mut request, length);
+    let response = passage.call(request).await.map_err(|refusal| match leaked.told() {
+        true => badly(session, Bad::Key(KeyFault::Leaked)),
+        false => refusal,
+    })?;
     let hides = seen.is_some_and(|seen| seen.edit.is_some());
     let mut response = response.map(|body| Stream::new(body, passage));
+    checked(session, &mut response, head.websocket)?;
+    answer::clean(&mut response, &head.provider);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return match head.websocket {
-            true => Ok(upgrade::join(response, upgrade)),
-            false => Err(Refusal::new(Code::Upstream, session.broker().request_id())),
-        };
+        let (answer, websocket) = upgrade::join(response, upgrade);
+        *told.websocket.lock().unwrap_or_else(PoisonError::into_inner) = Some(websocket);
+        return Ok(answer);
     }
-    checked(session, &mut response)?;
     let framing = content_type(&response).and_then(Framing::of);
     let reader = framing.filter(|_| way.shape != Shape::None).map(|framing| UsageReader::new(way.shape, framing));
     response.body_mut().count(reader, hides);
-    answer::clean(&mut response, &head.provider);
+    if response.body().size_hint().exact().is_none() {
+        // What is not known any more, or was told beside another framing.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     Ok(response.map(|stream| Outgoing::Stream(Box::new(stream))))
 }
 
@@ -107,16 +129,28 @@ fn outgoing(head: &Head, way: &Way, upload: Upload) -> Request<Upload> {
     request
 }
 
-/// An answer that carries the key in its head, or that nobody can look into, goes no further.
-fn checked(session: &Session, response: &mut Response<Stream>) -> Result<(), Refusal> {
+/// An answer that carries the key in its head, that nobody can look into, or that switches to what nobody asked for, goes
+/// no further.
+fn checked(session: &Session, response: &mut Response<Stream>, websocket: bool) -> Result<(), Refusal> {
     let upstream = || Refusal::new(Code::Upstream, session.broker().request_id());
-    let coding = response.headers().get(header::CONTENT_ENCODING);
-    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    let headers = response.headers();
+    let only = |name: HeaderName, word: &str| {
+        headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let clear = only(header::CONTENT_ENCODING, "identity") && only(header::TRANSFER_ENCODING, "chunked");
+    if !clear || headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
         return Err(upstream().saying("the provider compressed its answer, which was asked for in the clear"));
     }
+    let to_websocket = websocket && headers.contains_key(header::UPGRADE) && only(header::UPGRADE, "websocket");
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !to_websocket {
+        return Err(upstream());
+    }
     let passage = response.body().passage();
-    if response.headers().values().any(|value| passage.is_in(value.as_bytes())) {
-        passage.echoed();
+    let in_head = |(name, value): (&HeaderName, &HeaderValue)| {
+        passage.is_in(value.as_bytes()) || passage.is_in(name.as_str().as_bytes())
+    };
+    if headers.iter().any(in_head) {
+        response.body_mut().echoed();
         return Err(upstream());
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! A request's head: taken apart, and refused where it could mean two things. What is passed on is built anew from what
 //! was understood, so that no trick of framing reaches the provider.
 
-use super::key::{Key, KeyFault};
+use super::key::{Key, KeyFault, unescaped};
 use crate::{broker::Call, model::CallPath};
 use hyper::{
     HeaderMap, Method, Version,
@@ -49,10 +49,11 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// Ours to set, or ours alone to read. A provider must answer in the clear: what is compressed can't be looked through.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "host",
     "expect",
     "accept-encoding",
+    "sec-websocket-extensions",
     "forwarded",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -60,17 +61,27 @@ const OURS: [&str; 8] = [
     "via",
 ];
 
+/// With these a provider may take a call for another one than was judged.
+const OVERRIDES: [&str; 5] =
+    ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
+
 impl Head {
     /// Understands a head, or says why not.
     pub(super) fn read(parts: Parts) -> Result<Self, Bad> {
         let Parts { method, uri, version, mut headers, .. } = parts;
         if uri.authority().is_some() || !uri.path().starts_with('/') {
-            return Err(Bad::Form("the target is a path: no other form, and no CONNECT"));
+            return Err(Bad::Form("the target is a path and has no other form"));
+        }
+        if method == Method::CONNECT || method == Method::TRACE {
+            return Err(Bad::Form("no CONNECT, and no TRACE, which would send the key back"));
         }
         check_framing(&headers, version)?;
         let (provider, path) = split(uri.path())?;
         let mut query = uri.query().unwrap_or_default().to_owned();
         let websocket = wants_websocket(&headers, &method)?;
+        if OVERRIDES.iter().any(|name| headers.contains_key(*name)) {
+            return Err(Bad::Form("no header may make another call of this one"));
+        }
         strip(&mut headers)?;
         let key = Key::take(&mut headers, &mut query).map_err(Bad::Key)?;
         let head = Self { provider, path, query, method, headers, websocket, key };
@@ -87,7 +98,8 @@ impl Head {
             .headers
             .iter()
             .any(|(name, value)| self.key.is_in(value.as_bytes()) || self.key.is_in(name.as_str().as_bytes()));
-        told || [&self.provider, self.path.plain(), &self.query].iter().any(|text| self.key.is_in(text.as_bytes()))
+        told || [&self.provider, self.path.plain()].iter().any(|text| self.key.is_in(text.as_bytes()))
+            || self.key.is_in(&unescaped(&self.query))
     }
 }
 
@@ -120,10 +132,13 @@ fn split(path: &str) -> Result<(String, CallPath), Bad> {
 
 fn wants_websocket(headers: &HeaderMap, method: &Method) -> Result<bool, Bad> {
     let Some(upgrade) = headers.get(header::UPGRADE) else { return Ok(false) };
-    if upgrade.as_bytes().eq_ignore_ascii_case(b"websocket") && method == Method::GET {
-        Ok(true)
-    } else {
-        Err(Bad::Form("the only upgrade is a GET's to websocket"))
+    let lines = headers.get_all(header::UPGRADE).iter().count();
+    let body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    match upgrade.as_bytes().eq_ignore_ascii_case(b"websocket") && lines == 1 && method == Method::GET {
+        true if body => Err(Bad::Form("who asks for a websocket sends no body")),
+        true => Ok(true),
+        false => Err(Bad::Form("the only upgrade is a GET's to websocket")),
     }
 }
 
@@ -214,6 +229,8 @@ mod tests {
         assert!(form("/p/a", &[("host", "a"), ("host", "b")]));
         assert!(form("/p/a", &[("connection", "content-length")]) && form("/p/a", &[("connection", "authorization")]));
         assert!(form("/p/a", &[("upgrade", "h2c")]));
+        assert!(form("/p/a", &[("upgrade", "websocket"), ("content-length", "1")]));
+        assert!(form("/p/a", &[("x-http-method-override", "DELETE")]));
         assert!(form("http://elsewhere/p/a", &[]));
     }
 
@@ -223,6 +240,7 @@ mod tests {
             ("/p/KEY", ("x-a", "1")),
             ("/KEY/a", ("x-a", "1")),
             ("/p/a?q=KEY", ("x-a", "1")),
+            ("/p/a?q=%20KEY", ("x-a", "1")),
             ("/p/a", ("user-agent", "me KEY")),
             ("/p/a", ("cookie", "session=KEY")),
         ] {

@@ -1,7 +1,11 @@
 //! A request's body before it goes out: read whole where a rule or the counting of usage wants it looked into, and
 //! within a bound; else passed as it comes. It keeps no word of it but what was asked for.
 
-use super::{GatewayOptions, head::Head};
+use super::{
+    GatewayOptions,
+    head::Head,
+    watch::{Leaked, Watched},
+};
 use crate::{
     broker::{Upload, Way},
     model::{Code, Shape},
@@ -9,9 +13,9 @@ use crate::{
 };
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    Method,
+    Method, Request,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
-    header,
+    header::{self, HeaderValue},
 };
 use std::{
     collections::VecDeque,
@@ -29,6 +33,8 @@ pub(super) struct Inspected {
     pub(super) length: Option<usize>,
     /// What the body says; none where it was not looked into.
     pub(super) seen: Option<Seen>,
+    /// Whether the virtual key was found in it on the way.
+    pub(super) leaked: Leaked,
 }
 
 /// Whether the outcome of the look decides about the call.
@@ -46,6 +52,15 @@ pub(super) struct Bad {
     pub(super) why: String,
 }
 
+impl Inspected {
+    /// A body that goes on as it comes.
+    fn passing(head: &Head, body: Upload) -> Self {
+        let leaked = Leaked::default();
+        let upload = UnsyncBoxBody::new(Watched::new(body, head.key.clone(), leaked.clone()));
+        Self { upload, length: None, seen: None, leaked }
+    }
+}
+
 /// Looks at the body of a call, if its route's shape says where to look.
 pub(super) async fn inspect(
     head: &Head,
@@ -55,7 +70,7 @@ pub(super) async fn inspect(
     options: &GatewayOptions,
 ) -> Result<Inspected, Bad> {
     if way.shape == Shape::None || head.method != Method::POST || body.is_end_stream() {
-        return Ok(Inspected { upload: passing(body), length: None, seen: None });
+        return Ok(Inspected::passing(head, body.map_err(io::Error::other).boxed_unsync()));
     }
     let (pieces, rest) = timeout(options.body_time, read(body, options.look_bytes))
         .await
@@ -69,7 +84,7 @@ pub(super) async fn inspect(
         }
         (Err(fault), None, Need::Judged) => Err(bad(Code::Malformed, fault.to_string())),
         (Ok(seen), None, _) => Ok(whole(pieces, seen)),
-        (_, rest, Need::Counted) => Ok(Inspected { upload: pieces.then(rest), length: None, seen: None }),
+        (_, rest, Need::Counted) => Ok(Inspected::passing(head, pieces.then(rest))),
     }
 }
 
@@ -113,11 +128,7 @@ fn whole(pieces: Pieces, seen: Seen) -> Inspected {
     }
     let length = Some(bytes.len());
     let upload = UnsyncBoxBody::new(Full::from(bytes).map_err(|never| match never {}));
-    Inspected { upload, length, seen: Some(seen) }
-}
-
-fn passing(body: Incoming) -> Upload {
-    body.map_err(io::Error::other).boxed_unsync()
+    Inspected { upload, length, seen: Some(seen), leaked: Leaked::default() }
 }
 
 impl Pieces {
@@ -180,9 +191,16 @@ impl Body for Chained {
     }
 }
 
-/// Sets what the head must say of a body that is another than the client's.
-pub(super) fn tell_length(headers: &mut hyper::HeaderMap, length: Option<usize>) {
-    if let Some(length) = length {
-        headers.insert(header::CONTENT_LENGTH, length.into());
+/// Sets what the head must say of the body: its length where it is another than the client's, and that it is chunked
+/// where nobody knows it. Hyper would leave out such a body of a GET.
+pub(super) fn tell_length(request: &mut Request<Upload>, length: Option<usize>) {
+    let unknown = request.body().size_hint().exact().is_none();
+    let headers = request.headers_mut();
+    match length {
+        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+        None if unknown && !headers.contains_key(header::CONTENT_LENGTH) => {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        None => {}
     }
 }

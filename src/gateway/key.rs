@@ -1,7 +1,10 @@
 //! Where clients put a key, and how the virtual one is taken out of there. Every such place is emptied, whatever stood
 //! in it; a key anywhere else is a leak.
 
-use crate::wire::key::{Shape, shape};
+use crate::wire::{
+    Echo, EchoGuard,
+    key::{Shape, shape},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{
     HeaderMap,
@@ -14,11 +17,12 @@ use zeroize::Zeroizing;
 const HEADERS: [&str; 7] =
     ["x-api-key", "api-key", "x-goog-api-key", "xi-api-key", "x-auth-token", "private-token", "proxy-authorization"];
 /// Query parameters whose value is a key.
-const PARAMETERS: [&str; 4] = ["key", "api_key", "access_token", "token"];
+const PARAMETERS: [&str; 5] = ["key", "api_key", "api-key", "access_token", "token"];
 /// A subprotocol that carries a key, from browsers that can set no header.
 const PROTOCOL: &str = "openai-insecure-api-key.";
 
 /// The one virtual key of a request.
+#[derive(Clone)]
 pub(super) struct Key(Zeroizing<Vec<u8>>);
 
 /// What is wrong with a request's keys.
@@ -65,6 +69,11 @@ impl Key {
     pub(super) fn is_in(&self, text: &[u8]) -> bool {
         text.windows(self.0.len()).any(|part| part == &self.0[..])
     }
+
+    /// The same for the next piece of a stream.
+    pub(super) fn search(&self, guard: &mut EchoGuard, piece: &[u8]) -> Echo {
+        guard.search(&self.0, piece)
+    }
 }
 
 /// The key of an `Authorization` value: Bearer and token as they are, Basic by its password, or its user where that is
@@ -88,7 +97,8 @@ fn take_parameters(query: &mut String, found: &mut Vec<Zeroizing<Vec<u8>>>) {
     let mut kept = String::with_capacity(query.len());
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        if PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+        let name = unescaped(name);
+        if PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
             found.push(Zeroizing::new(value.as_bytes().to_vec()));
         } else {
             kept.push_str(if kept.is_empty() { "" } else { "&" });
@@ -96,6 +106,19 @@ fn take_parameters(query: &mut String, found: &mut Vec<Zeroizing<Vec<u8>>>) {
         }
     }
     *query = kept;
+}
+
+/// A name as the provider reads it: a key's place may be written with percent signs.
+pub(super) fn unescaped(text: &str) -> Vec<u8> {
+    let mut rest = text.as_bytes();
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let [first, tail @ ..] = rest {
+        let hex = tail.get(..2).filter(|_| *first == b'%').and_then(|two| std::str::from_utf8(two).ok());
+        let letter = hex.and_then(|two| u8::from_str_radix(two, 16).ok());
+        bytes.push(letter.unwrap_or(*first));
+        rest = &tail[if letter.is_some() { 2 } else { 0 }..];
+    }
+    bytes
 }
 
 fn take_protocol(headers: &mut HeaderMap, found: &mut Vec<Zeroizing<Vec<u8>>>) -> Result<(), KeyFault> {

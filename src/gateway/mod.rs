@@ -7,11 +7,13 @@ mod answer;
 mod connection;
 mod forward;
 mod head;
+mod held;
 mod inspect;
 mod key;
 mod serve;
 mod stream;
 mod upgrade;
+mod watch;
 mod web;
 
 pub use serve::{Entrance, Server};

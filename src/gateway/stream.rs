@@ -1,6 +1,7 @@
 //! The provider's body on its way to the client: counted, searched for the real key, and cut when either says so.
 //! It keeps nothing of it but a few bytes that may be the beginning of a key.
 
+use super::held::Held;
 use crate::{
     broker::{Download, Passage},
     model::Usage,
@@ -21,14 +22,21 @@ pub(super) struct Stream {
     /// Takes out the usage event that the gateway asked for and the client did not.
     hider: Option<UsageHider>,
     guard: EchoGuard,
-    /// The stream's last bytes, while they may be a key's first.
-    held: Vec<u8>,
+    held: Held,
     ended: bool,
 }
 
 impl Stream {
     pub(super) fn new(body: Download, passage: Passage) -> Self {
-        Self { body, passage, reader: None, hider: None, guard: EchoGuard::default(), held: Vec::new(), ended: false }
+        Self {
+            body,
+            passage,
+            reader: None,
+            hider: None,
+            guard: EchoGuard::default(),
+            held: Held::default(),
+            ended: false,
+        }
     }
 
     /// Counts what the answer used; `hide` where the client did not ask to be told.
@@ -55,22 +63,34 @@ impl Stream {
                 shown.into()
             }
         };
-        self.searched(piece)
+        self.searched(piece, 1)
     }
 
-    fn searched(&mut self, piece: Bytes) -> io::Result<Option<Bytes>> {
+    /// What of a piece of a websocket may go on now. A frame must not wait for the next one because it ends like a key
+    /// begins: so few bytes are let through.
+    pub(super) fn searched_frames(&mut self, piece: Bytes) -> io::Result<Option<Bytes>> {
+        self.searched(piece, 8)
+    }
+
+    /// What was held back when everything has come.
+    pub(super) fn held(&mut self) -> Vec<u8> {
+        self.held.rest()
+    }
+
+    /// The key came back: it is told, and no connection is kept whose buffers have seen it.
+    pub(super) fn echoed(&mut self) {
+        self.passage.echoed();
+        self.body.close();
+    }
+
+    /// Holds back the end of the stream while it may be the beginning of the key, if that is `least` bytes long.
+    fn searched(&mut self, piece: Bytes, least: usize) -> io::Result<Option<Bytes>> {
         match self.passage.search(&mut self.guard, &piece)? {
             Echo::At(_) => {
-                self.passage.echoed();
+                self.echoed();
                 Err(io::Error::other("the provider sent the key back"))
             }
-            Echo::None { hold: 0 } if self.held.is_empty() => Ok(Some(piece).filter(|piece| !piece.is_empty())),
-            Echo::None { hold } => {
-                let mut all = std::mem::take(&mut self.held);
-                all.extend_from_slice(&piece);
-                self.held = all.split_off(all.len().saturating_sub(hold));
-                Ok(Some(all.into()).filter(|all: &Bytes| !all.is_empty()))
-            }
+            Echo::None { hold } => Ok(self.held.pass(piece, if hold < least { 0 } else { hold })),
         }
     }
 
@@ -81,8 +101,8 @@ impl Stream {
         if let Some(hider) = self.hider.take() {
             hider.finish(&mut rest);
         }
-        let mut last = self.searched(rest.into())?.map_or_else(Vec::new, |bytes| bytes.to_vec());
-        last.append(&mut self.held);
+        let mut last = self.searched(rest.into(), 1)?.map_or_else(Vec::new, |bytes| bytes.to_vec());
+        last.append(&mut self.held.rest());
         Ok((!last.is_empty()).then(|| last.into()))
     }
 }
@@ -100,10 +120,8 @@ impl Body for Stream {
             let next = match ready!(Pin::new(&mut me.body).poll_frame(cx)) {
                 None => me.rest(),
                 Some(Err(fault)) => Err(io::Error::other(fault)),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => me.let_through(data),
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-                },
+                // Trailers are nobody's: `Trailer` was a header of the provider's connection.
+                Some(Ok(frame)) => me.let_through(frame.into_data().unwrap_or_default()),
             };
             match next {
                 Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),

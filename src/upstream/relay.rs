@@ -189,6 +189,13 @@ pub struct Download {
     back: Option<Back>,
 }
 
+impl Download {
+    /// Its connection is not kept, however much of it is read.
+    pub fn close(&mut self) {
+        self.back = None;
+    }
+}
+
 impl Body for Download {
     type Data = Bytes;
     type Error = hyper::Error;

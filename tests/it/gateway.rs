@@ -15,11 +15,11 @@ const STREAM: &str = r#"{"model":"qwen-plus","stream":true,"messages":[{"role":"
 
 impl World {
     /// A virtual key of this very process; `more` are further fields.
-    fn virtual_key(&self, more: &str) -> String {
+    pub fn virtual_key(&self, more: &str) -> String {
         self.mint(&format!(r#"{{"key":"dashscope/main","kind":"virtual"{more}}}"#)).token()
     }
 
-    fn gateway(&self) -> UnixStream {
+    pub fn gateway(&self) -> UnixStream {
         let stream = UnixStream::connect(self.path("run/gateway.sock")).unwrap();
         stream.set_read_timeout(Some(10 * SECOND)).unwrap();
         stream
@@ -42,13 +42,13 @@ fn send(stream: &mut UnixStream, key: &str, method: &str, target: &str, body: &s
 }
 
 /// A process of its own with a virtual key of its own.
-struct Holder {
+pub struct Holder {
     shell: Child,
-    key: String,
+    pub key: String,
 }
 
 impl Holder {
-    fn new(world: &World) -> Self {
+    pub fn new(world: &World) -> Self {
         let program = crate::harness::program();
         let script = format!("{} mint dashscope/main --kind virtual; exec sleep 60", program.display());
         let mut command = std::process::Command::new("sh");

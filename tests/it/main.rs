@@ -9,6 +9,7 @@
 )]
 
 mod actor;
+mod attack;
 mod audit;
 mod bridge;
 mod budgets;
