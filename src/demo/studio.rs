@@ -22,6 +22,7 @@ mod certificate;
 mod counts;
 mod fault;
 mod line;
+mod messages;
 mod model;
 mod reel;
 

@@ -5,7 +5,7 @@ mod answers;
 mod choke;
 mod requests;
 mod sockets;
-mod upstream;
+pub mod upstream;
 
 use crate::harness::{Answer, MINE, SECOND, World, read_answer, remember};
 use std::{io::Read, io::Write, os::unix::net::UnixStream, time::Duration};

@@ -1,6 +1,8 @@
 //! Real programs against a real daemon: plain clients of three languages, SDKs, and schemathesis.
 //! A program that is missing is a skip with a word how to get it, and a failure where `CI` is set.
 
+mod gateway;
+
 use crate::{
     bridge::Bridge,
     harness::{MINE, World},

@@ -2,6 +2,7 @@
 //! our own, `demo::scan`. No test here may pass because it could not look: two leaky builds must be caught by it.
 
 mod builds;
+mod calls;
 mod hunt;
 mod life;
 mod stack;
@@ -19,6 +20,8 @@ use std::{
 
 /// As many as a busy afternoon's.
 const MINTS: usize = 1000;
+/// Calls through the gateway.
+const CALLS: usize = 10_000;
 /// One look at the registers is luck.
 const ROUNDS: usize = 20;
 
@@ -37,6 +40,14 @@ fn a_build_whose_heap_is_not_wiped_is_caught() {
 #[test]
 fn a_build_whose_tasks_are_not_scrubbed_is_caught() {
     let Some(seen) = Build::LeakyTasks.looked_at("a_life_leaves_nothing") else { return };
+    assert!(!seen.clean && seen.text.contains(hunt::FOUND), "{}", seen.text);
+}
+
+#[test]
+fn calls_through_the_gateway_leave_no_key_in_memory() {
+    let Some(seen) = Build::Sound.looked_at("many_calls_leave_nothing") else { return };
+    assert!(seen.clean, "{}", seen.text);
+    let Some(seen) = Build::LeakyAllocator.looked_at("many_calls_leave_nothing") else { return };
     assert!(!seen.clean && seen.text.contains(hunt::FOUND), "{}", seen.text);
 }
 
@@ -78,6 +89,27 @@ fn a_life_leaves_nothing() {
     }
     life.the_kept_connections_still_serve();
     life.look_for_every_token();
+    life.finds.are_none();
+}
+
+/// The real keys are looked for while every connection is open that either side keeps, and when the vault is locked.
+#[test]
+#[ignore = "run by the others, for each build"]
+fn many_calls_leave_nothing() {
+    let mut life = Life::begin();
+    life.keys_come_in();
+    let held = life.call_through_the_gateway(CALLS);
+    life.a_buffer_in_use_is_seen();
+    life.look(&format!("after {CALLS} calls, with connections kept on both sides"));
+    life.the_provider_spoils_calls();
+    life.websockets_pass();
+    for round in 0..ROUNDS / 2 {
+        drop(life.call_through_the_gateway(80));
+        life.look(&format!("after {} rounds of further calls", round + 1));
+    }
+    assert_eq!(life.world.control_http("POST", "/v1/lock", None).status, 200);
+    life.look("while locked");
+    drop(held);
     life.finds.are_none();
 }
 

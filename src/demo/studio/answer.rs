@@ -15,6 +15,8 @@ pub(super) enum Dialect {
     Native,
     /// `/compatible-mode/v1`: OpenAI's `{"error":{…}}`.
     Compatible,
+    /// `/apps/anthropic`: `{"type":"error","error":{…}}`.
+    Anthropic,
 }
 
 /// A no: its status, its code in both dialects and its text (error-code page, see each constant).
@@ -106,6 +108,10 @@ impl No {
         let request_id = request_id();
         let body = match dialect {
             Dialect::Native => json!({"code": self.native, "message": self.message, "request_id": request_id}),
+            Dialect::Anthropic => {
+                let error = json!({"type": anthropic_type(self.status), "message": self.message});
+                json!({"type": "error", "error": error, "request_id": request_id})
+            }
             Dialect::Compatible => {
                 let message = self.compatible_message.unwrap_or(self.message);
                 let error = json!({"message": message, "type": self.kind, "param": null, "code": self.compatible});
@@ -115,6 +121,19 @@ impl No {
         let mut answer = json_answer(&body);
         *answer.status_mut() = self.status;
         answer
+    }
+}
+
+/// docs.anthropic.com/en/api/errors
+fn anthropic_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
     }
 }
 

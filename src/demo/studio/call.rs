@@ -16,7 +16,7 @@ use super::answer::{self, Dialect, No, json_answer};
 use super::books::{Digest, Standing, digest};
 use super::fault::{Fault, Moment};
 use super::reel::Reel;
-use super::{Desk, model};
+use super::{Desk, messages, model};
 
 /// Largest request body that is read.
 const LARGEST_BODY: usize = 32 << 20;
@@ -42,6 +42,7 @@ enum Purpose {
     Chat,
     Generation,
     Models,
+    Messages,
 }
 
 struct Call {
@@ -128,6 +129,7 @@ impl Call {
             (Some(Purpose::Mint), &Method::POST) => self.minted(desk, key, fault),
             (Some(Purpose::Chat), &Method::POST) => desk.used(model::chat(&self.body, desk)),
             (Some(Purpose::Generation), &Method::POST) => desk.used(model::generation(&self.head, &self.body, desk)),
+            (Some(Purpose::Messages), &Method::POST) => desk.used(messages::messages(&self.body, desk)),
             (Some(Purpose::Models), &Method::GET) => desk.used(Ok(model::list())),
             (Some(_), _) => Err(answer::BAD_METHOD),
         });
@@ -173,13 +175,18 @@ impl Call {
 }
 
 fn dialect(path: &str) -> Dialect {
-    if path.starts_with("/compatible-mode/") { Dialect::Compatible } else { Dialect::Native }
+    match path {
+        _ if path.starts_with("/compatible-mode/") => Dialect::Compatible,
+        _ if path.starts_with("/apps/anthropic/") => Dialect::Anthropic,
+        _ => Dialect::Native,
+    }
 }
 
 fn purpose(path: &str) -> Option<Purpose> {
     match path {
         "/api/v1/tokens" => Some(Purpose::Mint),
         "/compatible-mode/v1/chat/completions" => Some(Purpose::Chat),
+        "/apps/anthropic/v1/messages" => Some(Purpose::Messages),
         "/compatible-mode/v1/models" => Some(Purpose::Models),
         "/api/v1/services/aigc/text-generation/generation" => Some(Purpose::Generation),
         _ => None,

@@ -13,8 +13,8 @@ use super::reel::Reel;
 /// The models that exist.
 pub const MODELS: [&str; 4] = ["qwen-plus", "qwen-max", "qwen-turbo", "qwen-flash"];
 /// What every model answers, as the pieces of a stream.
-const WORDS: [&str; 6] = ["This ", "is ", "the ", "pretend ", "Model ", "Studio."];
-const EVENTS: &str = "text/event-stream;charset=UTF-8";
+pub(super) const WORDS: [&str; 6] = ["This ", "is ", "the ", "pretend ", "Model ", "Studio."];
+pub(super) const EVENTS: &str = "text/event-stream;charset=UTF-8";
 
 /// `GET /compatible-mode/v1/models`.
 pub(super) fn list() -> Response<Reel> {
@@ -52,7 +52,7 @@ pub(super) fn generation(head: &Parts, body: &[u8], desk: &Desk) -> Result<Respo
 }
 
 /// The body as JSON that names a model we have.
-fn asked(body: &[u8]) -> Result<Value, No> {
+pub(super) fn asked(body: &[u8]) -> Result<Value, No> {
     let asked: Value = serde_json::from_slice(body).map_err(|_| answer::BAD_BODY)?;
     let model = asked["model"].as_str().ok_or(answer::BAD_BODY)?;
     if MODELS.contains(&model) { Ok(asked) } else { Err(answer::NO_MODEL) }
@@ -60,12 +60,12 @@ fn asked(body: &[u8]) -> Result<Value, No> {
 
 /// Tokens in the other sense: words, near enough.
 #[derive(Clone, Copy)]
-struct Usage {
-    input: usize,
+pub(super) struct Usage {
+    pub(super) input: usize,
 }
 
 impl Usage {
-    fn of(messages: &[Value]) -> Self {
+    pub(super) fn of(messages: &[Value]) -> Self {
         let words = |message: &Value| message["content"].as_str().map_or(1, |text| text.split_whitespace().count());
         Self { input: messages.iter().map(words).sum() }
     }

@@ -217,6 +217,32 @@ async fn the_native_call_speaks_its_own_shapes_whole_and_streamed() {
 }
 
 #[tokio::test]
+async fn the_anthropic_shaped_call_is_answered_whole_streamed_and_with_its_own_no() {
+    let scene = Scene::new().await;
+    let path = "/apps/anthropic/v1/messages";
+    let mut asked = question();
+    let (status, body) = scene.call(post(path, KEY, asked.clone())).await.unwrap();
+    assert!(status == StatusCode::BAD_REQUEST && body.contains("\"invalid_request_error\""), "no max_tokens: {body}");
+    asked["max_tokens"] = json!(9);
+    let (_, body) = scene.call(post(path, KEY, asked.clone())).await.unwrap();
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&answer["content"][0]["text"], &answer["usage"]["output_tokens"]),
+        (&json!("This is the pretend Model Studio."), &json!(6))
+    );
+    asked["stream"] = json!(true);
+    let (_, body) = scene.call(post(path, KEY, asked)).await.unwrap();
+    assert!(
+        body.starts_with("event: message_start\n")
+            && body.contains("text_delta")
+            && body.ends_with("{\"type\":\"message_stop\"}\n\n"),
+        "{body}"
+    );
+    let (status, body) = scene.call(post(path, "sk-unknown", Value::Null)).await.unwrap();
+    assert!(status == StatusCode::UNAUTHORIZED && body.contains("\"authentication_error\""), "{body}");
+}
+
+#[tokio::test]
 async fn nonsense_gets_the_documented_no() {
     let scene = Scene::new().await;
     let unknown = json!({"model": "gpt-9", "messages": []});

@@ -13,6 +13,12 @@ use std::{
 /// How a report begins that found something: a build that is meant to leak must be caught for this and nothing else.
 pub const FOUND: &str = "left in memory";
 
+/// Whether a secret that must be there is seen.
+pub fn sees(pid: u32, secret: &str) -> bool {
+    let options = ScanOptions { forms: Forms::Raw, ..ScanOptions::default() };
+    !scan(pid, &[Needle::new("what is there", secret.as_bytes())], options).unwrap().hits.is_empty()
+}
+
 /// What all looks have found.
 #[derive(Default)]
 pub struct Finds(Mutex<Vec<String>>);

@@ -10,7 +10,7 @@ use crate::harness::{Answer, World, exchange, random_key, read_answer, request};
 use sixty::demo::{scan::Needle, studio::Fault};
 use std::{io::Write, os::unix::net::UnixStream, path::Path, sync::Mutex, thread::JoinHandle, time::Duration};
 
-const KEYS: usize = 8;
+pub const KEYS: usize = 8;
 const CALLERS: usize = 16;
 /// Tokens that are looked for in every form; the others in their own alone.
 const RECENT: usize = 24;
@@ -271,13 +271,13 @@ impl Life {
         assert!(answer.status < 300, "{method} {target}: {}", answer.text());
     }
 
-    fn add(&self, name: &str, url: &str, key: &str) {
+    pub fn add(&self, name: &str, url: &str, key: &str) {
         let account = name.rsplit('/').next().unwrap();
         let answer = in_two(&self.world.control(), &put(name, account, url, &format!("\"{key}\"")), 0).unwrap();
         assert_eq!(answer.status, 201, "{}", answer.text());
     }
 
-    fn fresh_key(&mut self) -> String {
+    pub fn fresh_key(&mut self) -> String {
         let key = random_key();
         self.world.studio.register(&key);
         self.keys.push(key.clone());
