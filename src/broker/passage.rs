@@ -1,12 +1,16 @@
 //! One use of a virtual key: whose it is, whether this peer may use it, whether it is good for this call; then the call
 //! itself. It never holds the real key, and never lets a call run on when its lease has ended.
 
-use super::{Asked, Broker, Inner, Session, refuse::Stop};
+use super::{
+    Asked, Broker, Inner, Session,
+    charge::{Body, Charge, Told},
+    refuse::Stop,
+};
 use crate::{
     audit::{Action, Decision, Judged, KeyChange, Outcome, Verdict},
     issuer::Witness,
     ledger::{Cut, Held},
-    model::{CallPath, Code, KeyName, Refusal, Shape, Usage},
+    model::{CallPath, Code, KeyName, Refusal, Shape},
     policy::{self, Granted, Permit, Use},
     recipe::{Risk, Way},
     upstream::{Download, Upload},
@@ -49,7 +53,7 @@ pub struct Passage {
     cut: Cut,
     verdict: Verdict,
     witness: Option<Witness>,
-    usage: Option<Usage>,
+    charge: Charge,
 }
 
 impl Session {
@@ -117,9 +121,9 @@ impl Holding<'_> {
     ///
     /// # Errors
     /// Out of scope, no use left, or the audit cannot be written.
-    pub async fn pass(mut self, call: &Call<'_>, models: &[String]) -> Result<Passage, Refusal> {
+    pub async fn pass(mut self, call: &Call<'_>, body: Option<Body<'_>>) -> Result<Passage, Refusal> {
         let passed = match self.way.take() {
-            Some(way) => self.passed(call, way, models).await,
+            Some(way) => self.passed(call, way, body).await,
             None => Err(Stop::Provider),
         };
         match passed {
@@ -128,11 +132,12 @@ impl Holding<'_> {
         }
     }
 
-    async fn passed(&self, call: &Call<'_>, way: Way, models: &[String]) -> Result<Passage, Stop> {
+    async fn passed(&self, call: &Call<'_>, way: Way, body: Option<Body<'_>>) -> Result<Passage, Stop> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
         let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes, risky: terms.risky };
-        let models: Vec<&str> = way.model.iter().chain(models).map(String::as_str).collect();
+        let charge = Charge::new(broker, terms, &way, body.as_ref());
+        let models = charge.models();
         let wanted = Use {
             method: call.method,
             path: call.path.plain(),
@@ -157,7 +162,7 @@ impl Holding<'_> {
             cut,
             verdict: Verdict::Lost,
             witness: None,
-            usage: None,
+            charge,
         })
     }
 
@@ -250,8 +255,8 @@ impl Passage {
     }
 
     /// What the call used, as far as the answer told.
-    pub fn settle(&mut self, usage: Option<Usage>) {
-        self.usage = usage.or(self.usage);
+    pub fn settle(&mut self, told: Told) {
+        self.charge.told = told;
     }
 
     /// What tells when the call must end.
@@ -272,6 +277,12 @@ impl Drop for Passage {
     fn drop(&mut self) {
         if matches!(self.verdict, Verdict::Refused(_)) {
             return;
+        }
+        match self.verdict {
+            Verdict::Passed(status) => self.charge.settle(&self.broker, Some(status)),
+            // The client left before an answer came: the provider may have worked for it.
+            _ if self.spent.is_none() => self.charge.settle(&self.broker, None),
+            _ => {}
         }
         self.broker.audit.outcome(&Outcome {
             request: self.asked.id,

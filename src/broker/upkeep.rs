@@ -112,6 +112,7 @@ impl Broker {
         if let Err(fault) = self.0.audit.flush() {
             warn!(%fault, "the audit cannot be written: requests are refused");
         }
+        self.0.usage.save(Vec::new);
     }
 
     /// The last record; then everything is written.

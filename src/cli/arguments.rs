@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::help;
 use super::words::{NoSecret, Pair, ScopeWord, Unquoted};
-use crate::model::{KeyName, Kind, Selector, Ttl};
+use crate::model::{By, KeyName, Kind, Selector, Ttl};
 
 /// All that may stand after `sixty`.
 #[derive(Debug, Parser)]
@@ -111,6 +111,9 @@ pub(super) enum Ask {
     /// Revoke leases; says what is dead now and what lives on upstream
     #[command(before_help = help::REVOKE)]
     Revoke(RevokeArguments),
+    /// Show what was called, read, written and paid
+    #[command(before_help = help::USAGE)]
+    Usage(UsageArguments),
     /// Wipe every key from the daemon's memory and refuse until unlocked
     #[command(before_help = help::LOCK)]
     Lock(Show),
@@ -306,6 +309,19 @@ pub(super) struct Which {
     /// Every lease there is
     #[arg(long)]
     pub(super) all: bool,
+}
+
+/// `sixty usage`.
+#[derive(Debug, Args)]
+pub(super) struct UsageArguments {
+    /// What sums are told by
+    #[arg(long, default_value = "key", value_parser = PossibleValuesParser::new(By::NAMES.map(|(name, _)| name)))]
+    pub(super) by: String,
+    /// From this day on: 2026-11-01, or 7d for the last seven (UTC) [default: all that is kept]
+    #[arg(long, value_name = "DAY")]
+    pub(super) since: Option<String>,
+    #[command(flatten)]
+    pub(super) show: Show,
 }
 
 /// `sixty unlock`.

@@ -23,6 +23,7 @@ mod output;
 mod status;
 mod table;
 mod time;
+mod usage;
 mod why;
 mod words;
 
@@ -107,6 +108,7 @@ fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
         Ask::Mint(arguments) => mint::mint(doors, arguments),
         Ask::Leases(arguments) => lease::list(doors, &arguments),
         Ask::Revoke(arguments) => lease::revoke(doors, &arguments),
+        Ask::Usage(arguments) => usage::usage(doors, &arguments),
         Ask::Lock(show) => lock::lock(doors, &show),
         Ask::Unlock(arguments) => lock::unlock(doors, &arguments),
         Ask::Status(show) => status::status(doors, &show),

@@ -24,7 +24,7 @@ pub use context::Context;
 pub use fault::{Fault, Faults, Paint, Severity, Spot};
 pub use file::load;
 pub use options::{
-    Audit, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Vault,
+    Audit, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Usage, Vault,
 };
 pub use paths::{Bases, Mode, Paths, environment};
 pub use start::default_text;
@@ -41,6 +41,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[limits]`
     pub limits: Limits,
+    /// `[usage]`
+    pub usage: Usage,
     /// `[upstream]`
     pub upstream: Upstream,
     /// `[vault]`
@@ -82,6 +84,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
     Config {
         daemon: sections::daemon(root.table("daemon")),
         limits: sections::limits(root.table("limits")),
+        usage: sections::usage(root.table("usage")),
         upstream: sections::upstream(root.table("upstream")),
         vault: sections::vault(root.table("vault")),
         audit: sections::audit(root.table("audit")),

@@ -10,7 +10,7 @@ use super::{
     upgrade,
 };
 use crate::{
-    broker::{Session, Upload, Way},
+    broker::{Body, Session, Upload, Way},
     ledger::Cut,
     model::{Code, Refusal, Shape},
     wire::{Framing, UsageReader},
@@ -54,8 +54,13 @@ async fn passed(
     let Inspected { upload, length, seen } = inspect(&head, &way, body, need, options)
         .await
         .map_err(|bad| Refusal::new(bad.code, session.broker().request_id()).saying(bad.why))?;
-    let models = seen.as_ref().map(|seen| seen.models.as_slice()).unwrap_or_default();
-    let mut passage = holding.pass(&head.call(), models).await?;
+    let body = seen.as_ref().zip(length).map(|(seen, bytes)| Body {
+        models: &seen.models,
+        max_output: seen.max_output,
+        answers: seen.answers,
+        bytes,
+    });
+    let mut passage = holding.pass(&head.call(), body).await?;
     running(passage.cut());
     let mut request = outgoing(&head, &way, upload);
     tell_length(request.headers_mut(), length);

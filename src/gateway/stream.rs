@@ -2,8 +2,7 @@
 //! It keeps nothing of it but a few bytes that may be the beginning of a key.
 
 use crate::{
-    broker::{Download, Passage},
-    model::Usage,
+    broker::{Download, Passage, Told},
     wire::{Echo, EchoGuard, UsageHider, UsageReader},
 };
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -130,7 +129,9 @@ impl Body for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let usage: Option<Usage> = self.reader.take().and_then(UsageReader::finish);
-        self.passage.settle(usage);
+        if let Some(reader) = self.reader.take() {
+            let output = Some(reader.output_so_far());
+            self.passage.settle(Told { usage: reader.finish(), output });
+        }
     }
 }

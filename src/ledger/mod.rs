@@ -3,16 +3,20 @@
 
 mod book;
 mod index;
+mod kept;
 mod owners;
 mod pass;
 mod rate;
 mod slots;
 mod terms;
+mod usage;
 mod watch;
 
 pub use book::{Full, New, Revoked, Which};
+pub use kept::Spending;
 pub use pass::{Cut, Held, Spent};
 pub use terms::Terms;
+pub use usage::{Counts, OTHER, Row, Sum, UsageBook, UsageOptions};
 
 use crate::{
     clock::{Boottime, Clock},

@@ -5,6 +5,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("tour", include_str!("tour.md")),
     ("commands", include_str!("commands.md")),
     ("audit", include_str!("audit.md")),
+    ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
     ("vault-format", include_str!("vault-format.md")),
 ];
@@ -15,6 +16,8 @@ pub mod tour {}
 pub mod commands {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
+#[doc = include_str!("usage.md")]
+pub mod usage {}
 #[doc = include_str!("systemd.md")]
 pub mod systemd {}
 #[doc = include_str!("vault-format.md")]

@@ -8,7 +8,7 @@ use crate::{
 use serde_json::Value;
 
 /// Every command that has a help of its own.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "",
     "demo",
     "init",
@@ -27,6 +27,7 @@ const COMMANDS: [&str; 25] = [
     "lock",
     "unlock",
     "status",
+    "usage",
     "whoami",
     "why",
     "audit",
@@ -37,7 +38,7 @@ const COMMANDS: [&str; 25] = [
 ];
 
 /// Commands that ask a daemon, with what they need on stdin.
-const ASKING: [&str; 13] = [
+const ASKING: [&str; 14] = [
     "key list",
     "key show a",
     "key rotate a",
@@ -50,6 +51,7 @@ const ASKING: [&str; 13] = [
     "lock",
     "unlock",
     "status",
+    "usage",
     "why a",
 ];
 
@@ -293,6 +295,7 @@ fn json_is_one_object_of_a_stable_shape() {
         "mint dashscope/main --json",
         "leases --json",
         "leases --all --json",
+        "usage --json",
         "whoami --json",
         "why dashscope/main --json",
         "key test dashscope/main --json",

@@ -42,4 +42,5 @@ mod snapshot;
 mod system;
 mod tour;
 mod units;
+mod usage;
 mod warm;
