@@ -58,6 +58,7 @@ pub(super) fn permit(key: &str) -> Permit {
         share: None,
         detach: Detach::Refused,
         risky: Default::default(),
+        budget: Default::default(),
     };
     let request = serde_json::from_value(serde_json::json!({ "key": key })).unwrap();
     judge(&Rules(vec![rule]), &principal("/bin/sh"), &request, Boottime::from_nanos(0)).unwrap()

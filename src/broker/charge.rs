@@ -1,10 +1,10 @@
 //! What one call is charged to, and with what: the provider's own count, else an estimate that is marked as one.
 //! It never sees what was said.
 
-use super::Inner;
+use super::{Inner, refuse::Stop};
 use crate::{
-    ledger::{Counts, OTHER, Row, Terms},
-    model::{Day, Usage},
+    ledger::{Claim, Counts, Cut, OTHER, Reservation, Row, Terms},
+    model::{Budget, Day, LeaseId, Usage},
     recipe::Way,
 };
 
@@ -37,11 +37,23 @@ pub(super) struct Charge {
     models: Vec<String>,
     /// Tokens of input, estimated.
     input: u64,
+    /// Of the body.
+    max_output: Option<u64>,
+    answers: u64,
+    /// Tokens of output that are held; none where no budget goes by them.
+    held: Option<u64>,
+    /// Tokens of output after which the answer is cut.
+    most: Option<u64>,
+    reservation: Option<Reservation>,
     pub(super) told: Told,
 }
 
 /// A token for so many bytes.
 const BYTES: u64 = 4;
+/// Tokens that are held for an answer of which nothing is said; it may be longer while the budget has room.
+const USUAL_OUTPUT: u64 = 4096;
+/// More is held by so many tokens at once.
+const STEP: u64 = 256;
 /// The longest name of a model that is counted by itself.
 const MODEL: usize = 128;
 
@@ -61,7 +73,18 @@ impl Charge {
             model: models.first().map(|model| shown(model)).unwrap_or_default(),
         };
         let input = body.map_or(0, |body| tokens(body.bytes));
-        Self { row, provider, models, input, told: Told::default() }
+        Self {
+            row,
+            provider,
+            models,
+            input,
+            max_output: body.and_then(|body| body.max_output),
+            answers: body.map_or(1, |body| body.answers.max(1)),
+            held: None,
+            most: None,
+            reservation: None,
+            told: Told::default(),
+        }
     }
 
     /// Every model that may serve the call, as path and body name them.
@@ -69,17 +92,67 @@ impl Charge {
         self.models.iter().map(String::as_str).collect()
     }
 
+    /// Takes one use, and holds what the call may use.
+    pub(super) fn reserve(&mut self, broker: &Inner, lease: LeaseId, budget: &Budget) -> Result<Cut, Stop> {
+        let mut claim = Claim::default();
+        if budget.weighs() {
+            let each = self.max_output.or(budget.max_output).unwrap_or(USUAL_OUTPUT);
+            let output = each.saturating_mul(self.answers);
+            self.held = Some(output);
+            // What the body itself bounds, the provider keeps to: it counts better than we do.
+            self.most = budget.max_output.filter(|_| self.max_output.is_none()).map(|_| output);
+            claim = self.claim(broker, output);
+        }
+        if budget.cost_micros.is_some() && self.cost(broker, &self.estimate(0)).is_none() {
+            return Err(Stop::Unpriced);
+        }
+        let reservation = broker.ledger.take_use(lease, &claim)?;
+        Ok(self.reservation.insert(reservation).cut())
+    }
+
+    /// Whether an answer may go on that has so many tokens of output. One of which the body says no bound holds more as
+    /// it grows.
+    pub(super) fn goes_on(&mut self, broker: &Inner, output: u64) -> bool {
+        let Some(held) = self.held.filter(|held| self.max_output.is_none() && output > *held) else { return true };
+        if self.most.is_some() {
+            return false;
+        }
+        let (next, claims) = (held + STEP.max(output - held), |output| self.claim(broker, output));
+        let (wide, least) = (claims(next), claims(output));
+        let Some(reservation) = &mut self.reservation else { return false };
+        let covered = [(wide, next), (least, output)].into_iter().find(|(claim, _)| reservation.cover(claim));
+        self.held = covered.map(|(_, output)| output).or(self.held);
+        covered.is_some()
+    }
+
+    /// Nothing came of it.
+    pub(super) fn refund(&mut self) {
+        self.reservation = None;
+    }
+
+    fn claim(&self, broker: &Inner, output: u64) -> Claim {
+        let usage = self.estimate(output);
+        Claim { tokens: usage.total, cost_micros: self.cost(broker, &usage).unwrap_or(0) }
+    }
+
     /// The bill, once nothing more comes. `status` is the answer's, none where nobody heard it.
     pub(super) fn settle(&mut self, broker: &Inner, status: Option<u16>) {
         let taken = status.is_none_or(|status| (200..300).contains(&status));
-        let seen = self.told.output;
+        // Where a budget goes by an answer of which nobody could read a word, all that was held for it is spent.
+        let seen = match self.told.output {
+            None | Some(0) => self.held.or(self.told.output),
+            seen => seen,
+        };
         let (usage, estimated) = match self.told.usage {
-            Some(usage) => raised(usage, seen.unwrap_or(0)),
+            Some(usage) => raised(usage, self.told.output.unwrap_or(0)),
             None if taken && (seen.is_some() || self.input > 0) => (self.estimate(seen.unwrap_or(0)), true),
             // Nothing was used, or nobody can say what.
             None => (Usage::default(), false),
         };
         let cost = self.cost(broker, &usage).unwrap_or(0);
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle(&Claim { tokens: usage.total, cost_micros: cost });
+        }
         let mut row = std::mem::take(&mut self.row);
         if !taken {
             // A name that the provider never took for a model is the caller's text, and no model.

@@ -108,8 +108,9 @@ impl Broker {
 
 impl Holding<'_> {
     /// Whether the call's body must be looked into to judge it.
-    pub fn wants_model(&self) -> bool {
-        policy::looks_at_models(&self.held.terms.scopes) && self.way().is_some_and(|way| way.model.is_none())
+    pub fn wants_look(&self) -> bool {
+        let models = policy::looks_at_models(&self.held.terms.scopes);
+        self.held.terms.budget.weighs() || models && self.way().is_some_and(|way| way.model.is_none())
     }
 
     /// Where the call goes, and how it is written there.
@@ -135,24 +136,29 @@ impl Holding<'_> {
     async fn passed(&self, call: &Call<'_>, way: Way, body: Option<Body<'_>>) -> Result<Passage, Stop> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
-        let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes, risky: terms.risky };
-        let charge = Charge::new(broker, terms, &way, body.as_ref());
+        let granted = Granted {
+            key: &terms.key,
+            rule: &terms.rule,
+            scopes: &terms.scopes,
+            risky: terms.risky,
+            budget: &terms.budget,
+        };
+        let mut charge = Charge::new(broker, terms, &way, body.as_ref());
         let models = charge.models();
         let wanted = Use {
             method: call.method,
             path: call.path.plain(),
             models: &models,
+            read: body.is_some(),
+            max_output: body.and_then(|body| body.max_output),
             risky: way.risk == Risk::Risky,
             last: self.held.last,
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
         let principal = broker.attestor.identify(&self.session.peer, &self.session.broker.policy().needs).await?;
-        let cut = broker.ledger.take_use(self.held.lease)?;
+        let cut = charge.reserve(broker, self.held.lease, &terms.budget)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease };
-        if let Err(fault) = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged }) {
-            broker.ledger.give_back(self.held.lease);
-            return Err(fault.into());
-        }
+        broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged })?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         Ok(Passage {
             broker: broker.clone(),
@@ -226,7 +232,7 @@ impl Passage {
                 Ok(response)
             }
             Err(stop) => {
-                self.broker.ledger.give_back(self.lease);
+                self.charge.refund();
                 self.verdict = Verdict::Refused(stop.code().0);
                 Err(self.broker.refuse(self.asked, None, &stop))
             }
@@ -257,6 +263,11 @@ impl Passage {
     /// What the call used, as far as the answer told.
     pub fn settle(&mut self, told: Told) {
         self.charge.told = told;
+    }
+
+    /// Whether an answer with so many tokens of output may go on: its length, or the budget, may be at an end.
+    pub fn goes_on(&mut self, output: u64) -> bool {
+        self.charge.goes_on(&self.broker, output)
     }
 
     /// What tells when the call must end.

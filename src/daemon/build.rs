@@ -49,7 +49,8 @@ pub(super) async fn build(
         LedgerOptions { leases: limits.leases as usize, leases_per_uid: limits.leases_per_uid as usize },
         clock.clone(),
     );
-    let (usage, _) = UsageBook::open(usage_options(config, paths));
+    let (usage, spent) = UsageBook::open(usage_options(config, paths));
+    ledger.restore(spent);
     let parts = Parts {
         attestor: Attestor::new(limits.exe_bytes as u64),
         vault,

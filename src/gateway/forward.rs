@@ -50,7 +50,7 @@ async fn passed(
     if head.websocket && !way.websocket {
         return Err(malformed(session, "no websocket is there"));
     }
-    let need = if holding.wants_model() { Need::Judged } else { Need::Counted };
+    let need = if holding.wants_look() { Need::Judged } else { Need::Counted };
     let Inspected { upload, length, seen } = inspect(&head, &way, body, need, options)
         .await
         .map_err(|bad| Refusal::new(bad.code, session.broker().request_id()).saying(bad.why))?;

@@ -45,6 +45,9 @@ impl Stream {
     fn let_through(&mut self, piece: Bytes) -> io::Result<Option<Bytes>> {
         if let Some(reader) = &mut self.reader {
             reader.feed(&piece);
+            if !self.passage.goes_on(reader.output_so_far()) {
+                return Err(io::Error::other("the budget is gone"));
+            }
         }
         let piece = match &mut self.hider {
             None => piece,

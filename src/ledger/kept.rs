@@ -45,6 +45,13 @@ pub struct Spending {
     pub cost_micros: u64,
 }
 
+impl Spending {
+    /// Nothing yet.
+    pub(super) fn new(day: Day, holder: &str) -> Self {
+        Self { day, holder: holder.to_owned(), tokens: 0, cost_micros: 0 }
+    }
+}
+
 impl Kept {
     pub(super) fn new(rows: impl Iterator<Item = (Row, Counts)>, spent: Vec<Spending>) -> Self {
         Self { version: VERSION, rows: rows.map(|(row, counts)| Line { row, counts }).collect(), spent }

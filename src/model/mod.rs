@@ -1,6 +1,7 @@
 //! The words of the house as types: plain data, parsed and not validated, with no I/O, no clock and no async.
 //! Nothing here may decide anything: that is the policy's.
 
+pub mod budget;
 pub mod day;
 pub mod key;
 pub mod lease;
@@ -14,6 +15,7 @@ pub mod shape;
 pub mod span;
 pub mod usage;
 
+pub use budget::{Budget, Per};
 pub use day::Day;
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};

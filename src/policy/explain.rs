@@ -74,6 +74,7 @@ mod tests {
             share: None,
             detach: Detach::Refused,
             risky: Default::default(),
+            budget: Default::default(),
         };
         let rules = Rules(vec![
             rule("unit", vec![Condition::Uid(1), Condition::Unit("ci.service".parse().unwrap())]),

@@ -1,6 +1,6 @@
 //! Rules as data: one line of policy each. Deny by default: an empty list of rules gives nothing to anybody.
 
-use crate::model::{Fact, KeyName, Kind, Pattern, Principal, Rate, Scope, Ttl};
+use crate::model::{Budget, Fact, KeyName, Kind, Pattern, Principal, Rate, Scope, Ttl};
 use std::{collections::BTreeSet, time::Duration};
 
 /// All rules, in the order in which they are read.
@@ -27,6 +27,7 @@ impl Rules {
             share: None,
             detach: Detach::Allowed,
             risky: Risky::default(),
+            budget: Budget::default(),
         }])
     }
 }
@@ -56,6 +57,8 @@ pub struct Rule {
     pub detach: Detach,
     /// Whether a virtual key is good for calls that delete, upload, train or start work that goes on alone.
     pub risky: Risky,
+    /// How much virtual keys may use.
+    pub budget: Budget,
 }
 
 impl Rule {

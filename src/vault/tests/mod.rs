@@ -72,6 +72,7 @@ fn permit(key: &str) -> Permit {
         share: None,
         detach: Detach::Refused,
         risky: Default::default(),
+        budget: Default::default(),
     };
     let principal = Principal {
         uid: 1,
