@@ -107,6 +107,7 @@ fn limit(over: Over) -> (Code, Option<u32>, &'static str) {
         Over::Rate(wait) => (Code::Busy, Some(wait), "over the budget's rate of calls"),
         Over::Running => (Code::Busy, Some(1), "as many calls run as may"),
         Over::Held => (Code::Busy, Some(1), "the rest of the budget is held by calls that run"),
+        Over::Full => (Code::Busy, None, "more budgets are in use than are kept"),
         Over::Day(wait) => (Code::Busy, Some(wait), "the day's budget is gone"),
         Over::Lease => (Code::Exhausted, None, "the lease's budget is gone"),
     }

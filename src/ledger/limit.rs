@@ -29,6 +29,9 @@ pub enum Over {
     /// Seconds until the next day.
     #[error("what is left of the day's budget is less than the call may use")]
     Day(u32),
+    /// More would not be remembered, and what is not remembered is not bounded.
+    #[error("more budgets are in use than are kept")]
+    Full,
     /// For good.
     #[error("what is left of the lease's budget is less than the call may use")]
     Lease,
@@ -83,6 +86,9 @@ struct Tally {
     held: u64,
 }
 
+/// Limits that are kept at once. A principal has as many as it has programs, where its rule looks at those.
+const ACCOUNTS: usize = 1 << 18;
+
 /// What is spent and held of every limit that somebody has touched.
 #[derive(Default)]
 pub(super) struct Meter {
@@ -108,7 +114,11 @@ impl Meter {
     /// Whether every line has room; `left` are the day's seconds.
     pub(super) fn fits(&self, lines: &[Line], left: u32) -> Result<(), Over> {
         lines.iter().try_for_each(|line| {
-            let Tally { spent, held } = self.tallies.get(&line.account).copied().unwrap_or_default();
+            let known = self.tallies.get(&line.account).copied();
+            if known.is_none() && self.tallies.len() >= ACCOUNTS {
+                return Err(Over::Full);
+            }
+            let Tally { spent, held } = known.unwrap_or_default();
             match &line.account.whose {
                 _ if spent.saturating_add(held).saturating_add(line.held) <= line.most => Ok(()),
                 Whose::Now(_) => Err(Over::Running),
@@ -240,5 +250,39 @@ impl Drop for Reservation {
             book.give_back(self.lease);
             book.meter.settle(&self.lines, &Claim::default());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_would_not_be_kept_is_no_limit_to_give() {
+        let line = |number: usize| Line {
+            account: Account { whose: Whose::Day(Day(1), number.to_string().into()), what: What::Tokens },
+            most: 9,
+            held: 1,
+        };
+        let mut meter = Meter::default();
+        (0..ACCOUNTS).for_each(|number| meter.hold(&[line(number)], Day(1)));
+        assert_eq!((meter.fits(&[line(0)], 1), meter.fits(&[line(ACCOUNTS)], 1)), (Ok(()), Err(Over::Full)));
+        meter.settle(&[line(0)], &Claim::default());
+        assert_eq!(meter.fits(&[line(ACCOUNTS)], 1), Ok(()), "what is back to nothing is forgotten");
+    }
+
+    #[test]
+    fn a_day_that_is_over_is_forgotten_and_what_runs_is_not() {
+        let line = |day| Line {
+            account: Account { whose: Whose::Day(Day(day), "h".into()), what: What::Cost },
+            most: 9,
+            held: 1,
+        };
+        let mut meter = Meter::default();
+        meter.restore(vec![Spending { tokens: 1, cost_micros: 1, ..Spending::new(Day(1), "h") }]);
+        meter.hold(&[line(2)], Day(2));
+        assert_eq!(meter.tallies.len(), 1);
+        meter.hold(&[line(3)], Day(3));
+        assert_eq!(meter.tallies.len(), 2);
     }
 }
