@@ -4,6 +4,7 @@
 use crate::{
     broker::{Broker, Status},
     clock::{Boottime, Clock},
+    ledger::Row,
     sys::{
         page::{self, Protection},
         peer::{self, Method},
@@ -107,12 +108,32 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
         refused.get_or_create(&[("code", code)]).inc_by(count);
     }
     registry.register("refused", "Refusals", refused);
+    used(&mut registry, broker);
     let uptime = ConstGauge::new(about.uptime() as i64);
     registry.register_with_unit("uptime", "Since the start", Unit::Seconds, uptime);
     let mut text = String::new();
     let _ = encode(&mut text, &registry);
     text
 }
+
+/// By key and model, of which the book has a bounded number.
+fn used(registry: &mut Registry, broker: &Broker) {
+    let (calls, tokens, cost) =
+        (Labelled::default(), Family::<[(&str, String); 3], Counter>::default(), Labelled::default());
+    for (Row { key, model, .. }, counts) in broker.series() {
+        let labels = [("key", key.clone()), ("model", model.clone())];
+        calls.get_or_create(&labels).inc_by(counts.calls);
+        cost.get_or_create(&labels).inc_by(counts.cost_micros);
+        for (way, count) in [("input", counts.input), ("output", counts.output)] {
+            tokens.get_or_create(&[("key", key.clone()), ("model", model.clone()), ("way", way.into())]).inc_by(count);
+        }
+    }
+    registry.register("calls", "Calls that reached a provider", calls);
+    registry.register("model_tokens", "What models read and wrote", tokens);
+    registry.register("cost_micros", "What calls cost, in millionths of the unit of [[price]]", cost);
+}
+
+type Labelled = Family<[(&'static str, String); 2], Counter>;
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
     registry.register(name, help, ConstGauge::new(value as i64));

@@ -59,6 +59,7 @@ pub(super) fn permit(key: &str) -> Permit {
         detach: Detach::Refused,
         risky: Default::default(),
         bearer: Bearer::NotEnough,
+        budget: Default::default(),
     };
     let request = serde_json::from_value(serde_json::json!({ "key": key })).unwrap();
     judge(&Rules(vec![rule]), &principal("/bin/sh"), &request, Boottime::from_nanos(0)).unwrap()

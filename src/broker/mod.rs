@@ -2,6 +2,7 @@
 //! It speaks no protocol, opens no socket and holds no key.
 
 mod caps;
+mod charge;
 mod fault;
 mod operator;
 mod passage;
@@ -14,6 +15,7 @@ mod upkeep;
 pub use crate::recipe::Way;
 pub use crate::upstream::{Download, Upload};
 pub use crate::vault::Rollback;
+pub use charge::{Body, Told};
 pub use fault::OperatorError;
 pub use operator::{KeyTested, NewKey, Operator};
 pub use passage::{Call, Holding, Passage};
@@ -26,9 +28,10 @@ use crate::{
     audit::{Action, Audit},
     clock::{Boottime, Clock},
     issuer::Issuer,
-    ledger::Ledger,
+    ledger::{Ledger, UsageBook},
     model::{Code, Fact, KeyName, Rate, Refusal, RequestId},
     policy::Rules,
+    recipe::Prices,
     sys::chance,
     vault::{UnlockWith, Vault},
 };
@@ -50,6 +53,10 @@ pub struct Parts {
     pub issuer: Issuer,
     /// Live leases.
     pub ledger: Ledger,
+    /// What was used.
+    pub usage: UsageBook,
+    /// What models cost.
+    pub prices: Prices,
     /// Records.
     pub audit: Audit,
     /// Time.
@@ -95,6 +102,8 @@ struct Inner {
     vault: Arc<Vault>,
     issuer: Issuer,
     ledger: Ledger,
+    usage: UsageBook,
+    prices: Prices,
     audit: Audit,
     clock: Clock,
     options: BrokerOptions,
@@ -128,7 +137,7 @@ struct Asked {
 impl Broker {
     /// A broker that is ready to admit.
     pub fn new(parts: Parts, options: BrokerOptions) -> Self {
-        let Parts { attestor, vault, issuer, ledger, audit, clock, rules } = parts;
+        let Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock, rules } = parts;
         let policy = Policy { needs: rules.needs(), rules, loaded_at: clock.wall(), fault: None };
         let last_use = AtomicU64::new(clock.boot().nanos());
         Self(Arc::new(Inner {
@@ -136,6 +145,8 @@ impl Broker {
             vault,
             issuer,
             ledger,
+            usage,
+            prices,
             audit,
             caps: Caps::new(options.connections_per_uid),
             options,

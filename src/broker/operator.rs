@@ -5,10 +5,10 @@ use super::{Broker, Inner, OperatorError, refuse::Stop};
 use crate::{
     attest::Peer,
     audit::{self, Action, Follow, KeyChange},
-    ledger::{Ended, Revoked, Which},
+    ledger::{Ended, Revoked, Sum, Which},
     model::{
-        Fact, Fingerprint, KeyMeta, KeyName, Kind, LeaseSummary, Malformed, Owner, Place, Principal, Refusal, Request,
-        Selector, Ttl,
+        By, Day, Fact, Fingerprint, KeyMeta, KeyName, Kind, LeaseSummary, Malformed, Owner, Place, Principal, Refusal,
+        Request, Selector, Ttl,
     },
     policy::{self, Explanation, Rules},
     recipe::Address,
@@ -148,6 +148,16 @@ impl<'a> Operator<'a> {
     /// All leases.
     pub fn leases(&self, ended: Ended) -> Vec<LeaseSummary> {
         self.inner().ledger.list(None, ended)
+    }
+
+    /// What was used since the day that is meant by `since` (see [`Day::since`]), and that day; none: as far as is kept.
+    ///
+    /// # Errors
+    /// It means no day.
+    pub fn usage(&self, by: By, since: Option<&str>) -> Result<(Day, Vec<Sum>), Malformed> {
+        let today = Day::of(self.inner().clock.wall());
+        let since = since.map_or(Ok(Day::default()), |text| Day::since(text, today))?;
+        Ok((since, self.inner().usage.sums(by, since)))
     }
 
     /// Takes back leases.

@@ -1,12 +1,16 @@
 //! One use of a virtual key: whose it is, whether this peer may use it, whether it is good for this call; then the call
 //! itself. It never holds the real key, and never lets a call run on when its lease has ended.
 
-use super::{Asked, Broker, Inner, Session, refuse::Stop};
+use super::{
+    Asked, Broker, Inner, Session,
+    charge::{Body, Charge, Told},
+    refuse::Stop,
+};
 use crate::{
     audit::{Action, Decision, Judged, KeyChange, Outcome, Verdict},
     issuer::Witness,
     ledger::{Cut, Held},
-    model::{CallPath, Code, KeyName, Principal, Refusal, Shape, Usage},
+    model::{CallPath, Code, KeyName, Principal, Refusal, Shape},
     policy::{self, Bearer, Granted, Permit, Use},
     recipe::{Risk, Way},
     upstream::{Download, Upload},
@@ -49,7 +53,7 @@ pub struct Passage {
     cut: Cut,
     verdict: Verdict,
     witness: Option<Witness>,
-    usage: Option<Usage>,
+    charge: Charge,
 }
 
 impl Session {
@@ -104,8 +108,9 @@ impl Broker {
 
 impl Holding<'_> {
     /// Whether the call's body must be looked into to judge it.
-    pub fn wants_model(&self) -> bool {
-        policy::looks_at_models(&self.held.terms.scopes) && self.way().is_some_and(|way| way.model.is_none())
+    pub fn wants_look(&self) -> bool {
+        let models = policy::looks_at_models(&self.held.terms.scopes);
+        self.held.terms.budget.weighs() || models && self.way().is_some_and(|way| way.model.is_none())
     }
 
     /// Where the call goes, and how it is written there.
@@ -117,9 +122,9 @@ impl Holding<'_> {
     ///
     /// # Errors
     /// Out of scope, no use left, or the audit cannot be written.
-    pub async fn pass(mut self, call: &Call<'_>, models: &[String]) -> Result<Passage, Refusal> {
+    pub async fn pass(mut self, call: &Call<'_>, body: Option<Body<'_>>) -> Result<Passage, Refusal> {
         let passed = match self.way.take() {
-            Some(way) => self.passed(call, way, models).await,
+            Some(way) => self.passed(call, way, body).await,
             None => Err(Stop::Provider),
         };
         match passed {
@@ -128,26 +133,32 @@ impl Holding<'_> {
         }
     }
 
-    async fn passed(&self, call: &Call<'_>, way: Way, models: &[String]) -> Result<Passage, Stop> {
+    async fn passed(&self, call: &Call<'_>, way: Way, body: Option<Body<'_>>) -> Result<Passage, Stop> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
-        let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &terms.scopes, risky: terms.risky };
-        let models: Vec<&str> = way.model.iter().chain(models).map(String::as_str).collect();
+        let granted = Granted {
+            key: &terms.key,
+            rule: &terms.rule,
+            scopes: &terms.scopes,
+            risky: terms.risky,
+            budget: &terms.budget,
+        };
+        let mut charge = Charge::new(broker, terms, &way, body.as_ref());
+        let models = charge.models();
         let wanted = Use {
             method: call.method,
             path: call.path.plain(),
             models: &models,
+            read: body.is_some(),
+            max_output: body.and_then(|body| body.max_output),
             risky: way.risk == Risk::Risky,
             last: self.held.last,
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
         let principal = self.principal().await?;
-        let cut = broker.ledger.take_use(self.held.lease)?;
+        let cut = charge.reserve(broker, self.held.lease, &terms.budget)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease };
-        if let Err(fault) = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged }) {
-            broker.ledger.give_back(self.held.lease);
-            return Err(fault.into());
-        }
+        broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged })?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         Ok(Passage {
             broker: broker.clone(),
@@ -157,7 +168,7 @@ impl Holding<'_> {
             cut,
             verdict: Verdict::Lost,
             witness: None,
-            usage: None,
+            charge,
         })
     }
 
@@ -243,7 +254,7 @@ impl Passage {
                 Ok(response)
             }
             Err(stop) => {
-                self.broker.ledger.give_back(self.lease);
+                self.charge.refund();
                 self.verdict = Verdict::Refused(stop.code().0);
                 Err(self.broker.refuse(self.asked, None, &stop))
             }
@@ -272,8 +283,13 @@ impl Passage {
     }
 
     /// What the call used, as far as the answer told.
-    pub fn settle(&mut self, usage: Option<Usage>) {
-        self.usage = usage.or(self.usage);
+    pub fn settle(&mut self, told: Told) {
+        self.charge.told = told;
+    }
+
+    /// Whether an answer with so many tokens of output may go on: its length, or the budget, may be at an end.
+    pub fn goes_on(&mut self, output: u64) -> bool {
+        self.charge.goes_on(&self.broker, output)
     }
 
     /// What tells when the call must end.
@@ -294,6 +310,12 @@ impl Drop for Passage {
     fn drop(&mut self) {
         if matches!(self.verdict, Verdict::Refused(_)) {
             return;
+        }
+        match self.verdict {
+            Verdict::Passed(status) => self.charge.settle(&self.broker, Some(status)),
+            // The client left before an answer came: the provider may have worked for it.
+            _ if self.spent.is_none() => self.charge.settle(&self.broker, None),
+            _ => {}
         }
         self.broker.audit.outcome(&Outcome {
             request: self.asked.id,

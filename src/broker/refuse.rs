@@ -7,7 +7,7 @@ use crate::{
     attest::{AttestError, HolderError, ParentError},
     audit::{AuditError, Outcome, Verdict},
     issuer::MintError,
-    ledger::{Full, Spent},
+    ledger::{Full, Over, Spent},
     model::{Code, KeyName, Refusal, Retry},
     policy::{Denial, OutOfScope},
     recipe::PlaceFault,
@@ -48,6 +48,8 @@ pub(super) enum Stop {
     Unseen,
     #[error("a virtual key was used for another provider than its key's")]
     Provider,
+    #[error("the key has a budget in money, and no [[price]] tells what the model costs")]
+    Unpriced,
     #[error("a call that would hand out another credential is never passed on")]
     HandsOutKeys,
     #[error(transparent)]
@@ -82,6 +84,10 @@ impl Stop {
             Stop::Spent(Spent::Expired) => (Code::Expired, None, "the lease is over"),
             Stop::Spent(Spent::Revoked) => (Code::Revoked, None, "the lease was revoked"),
             Stop::Spent(Spent::Exhausted) => (Code::Exhausted, None, "the lease has no uses left"),
+            Stop::Spent(Spent::Over(over)) => limit(*over),
+            Stop::Unpriced => (Code::Denied, None, "the model has no price, and the key a budget in money"),
+            Stop::Scope(OutOfScope::Unread) => (Code::Denied, None, "nobody can read what the call may use"),
+            Stop::Scope(OutOfScope::Output) => (Code::Denied, None, "the call asks for too long an answer"),
             Stop::Scope(OutOfScope::Method) => (Code::Denied, None, "the method is out of scope"),
             Stop::Scope(OutOfScope::Path) => (Code::Denied, None, "the path is out of scope"),
             Stop::Scope(OutOfScope::Risky) => (Code::Denied, None, "the call is risky"),
@@ -96,6 +102,17 @@ impl Stop {
             Stop::Unseen => (Code::Denied, None, "the peer cannot be told, and a bearer alone is not enough"),
             Stop::Provider => (Code::Denied, None, "the key is another provider's"),
         }
+    }
+}
+
+fn limit(over: Over) -> (Code, Option<u32>, &'static str) {
+    match over {
+        Over::Rate(wait) => (Code::Busy, Some(wait), "over the budget's rate of calls"),
+        Over::Running => (Code::Busy, Some(1), "as many calls run as may"),
+        Over::Held => (Code::Busy, Some(1), "the rest of the budget is held by calls that run"),
+        Over::Full => (Code::Busy, None, "more budgets are in use than are kept"),
+        Over::Day(wait) => (Code::Busy, Some(wait), "the day's budget is gone"),
+        Over::Lease => (Code::Exhausted, None, "the lease's budget is gone"),
     }
 }
 
@@ -153,6 +170,11 @@ impl Inner {
             refusal = refusal.saying("an upstream token cannot be narrowed by scope or uses: ask for kind virtual");
         } else if let Stop::Mint(fault @ MintError::NotMinted(_)) = stop {
             refusal = refusal.saying(fault.to_string());
+        } else if let Stop::Unpriced
+        | Stop::Spent(Spent::Over(_))
+        | Stop::Scope(OutOfScope::Unread | OutOfScope::Output) = stop
+        {
+            refusal = refusal.saying(stop.to_string());
         } else if let Stop::Owner(_) = stop {
             refusal = refusal.saying(format!("{reason}; ask with another `owner`"));
         }

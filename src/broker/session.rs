@@ -264,9 +264,12 @@ impl Bounds {
 }
 
 fn fit(terms: &Terms, permit: &Permit) -> bool {
-    let Terms { key, rule, kind, peer: _, uid: _, scopes, risky } = terms;
+    let Terms { key, rule, kind, peer: _, uid: _, scopes, risky, budget, holder } = terms;
     let same = key == permit.key() && rule == permit.rule() && *kind == permit.kind();
-    same && scopes == permit.scopes() && *risky == permit.risky()
+    same && scopes == permit.scopes()
+        && *risky == permit.risky()
+        && budget == permit.budget()
+        && **holder == *permit.holder()
 }
 
 fn terms(permit: &Permit, principal: &Principal) -> Terms {
@@ -278,5 +281,7 @@ fn terms(permit: &Permit, principal: &Principal) -> Terms {
         uid: principal.uid,
         scopes: permit.scopes().to_vec(),
         risky: permit.risky(),
+        budget: *permit.budget(),
+        holder: permit.holder().into(),
     }
 }

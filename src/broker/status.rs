@@ -1,7 +1,11 @@
 //! What the broker can tell of itself: counts and states, never a secret, a path of a caller or a policy reason.
 
 use super::Broker;
-use crate::{audit::AuditStatus, model::Code, model::KeyName};
+use crate::{
+    audit::AuditStatus,
+    ledger::{Counts, Row},
+    model::{Code, KeyName},
+};
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -129,6 +133,11 @@ impl Broker {
                     .collect(),
             },
         }
+    }
+
+    /// What was used since the start, by key and model.
+    pub fn series(&self) -> Vec<(Row, Counts)> {
+        self.0.usage.series()
     }
 
     /// Counts a refusal that a caller is told.

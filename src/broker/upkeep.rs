@@ -112,6 +112,7 @@ impl Broker {
         if let Err(fault) = self.0.audit.flush() {
             warn!(%fault, "the audit cannot be written: requests are refused");
         }
+        self.0.usage.save(|| self.0.ledger.spendings());
     }
 
     /// The last record; then everything is written.
@@ -141,7 +142,8 @@ fn still_given(policy: &Policy, terms: &Terms, now: Boottime) -> bool {
     };
     let permit = policy::judge(&policy.rules, &principal, &request, now);
     permit.is_ok_and(|permit| {
-        permit.rule() == terms.rule && permit.risky() == terms.risky && terms.scopes.starts_with(permit.scopes())
+        let same = permit.rule() == terms.rule && permit.risky() == terms.risky && *permit.budget() == terms.budget;
+        same && terms.scopes.starts_with(permit.scopes())
     })
 }
 

@@ -123,6 +123,9 @@ pub(super) enum Ask {
     /// Revoke leases; says what is dead now and what lives on upstream
     #[command(before_help = help::REVOKE)]
     Revoke(RevokeArguments),
+    /// Show what was called, read, written and paid
+    #[command(before_help = help::USAGE)]
+    Usage(super::usage::UsageArguments),
     /// Wipe every key from the daemon's memory and refuse until unlocked
     #[command(before_help = help::LOCK)]
     Lock(Show),

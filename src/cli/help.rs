@@ -116,6 +116,12 @@ Examples:
   sixty unlock                   asks for the passphrase
   sixty unlock < passphrase.txt";
 
+pub(super) const USAGE: &str = "\
+Examples:
+  sixty usage                    by key, as far back as is kept
+  sixty usage --by owner --since 7d
+  sixty usage --by model --since 2026-11-01 --json";
+
 pub(super) const STATUS: &str = "\
 Examples:
   sixty status

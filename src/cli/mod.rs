@@ -24,6 +24,7 @@ mod output;
 mod status;
 mod table;
 mod time;
+mod usage;
 mod why;
 mod words;
 
@@ -112,6 +113,7 @@ fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
         Ask::Exec(_) | Ask::ExecInside { .. } => Ok(()),
         Ask::Leases(arguments) => lease::list(doors, &arguments),
         Ask::Revoke(arguments) => lease::revoke(doors, &arguments),
+        Ask::Usage(arguments) => usage::usage(doors, &arguments),
         Ask::Lock(show) => lock::lock(doors, &show),
         Ask::Unlock(arguments) => lock::unlock(doors, &arguments),
         Ask::Status(show) => status::status(doors, &show),

@@ -6,12 +6,16 @@ use super::{
     value::{Value, shown_span},
 };
 use crate::{
-    model::{Malformed, Pattern, Scope, Ttl},
+    model::{Budget, Malformed, Pattern, Per, Scope, Ttl},
     policy::TtlRange,
+    recipe::PerMillion,
 };
 use std::time::Duration;
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// More tokens than anybody uses in a day.
+const TOKENS: u32 = 4_000_000_000;
 
 /// A lifetime and where its upper bound was written.
 pub(super) struct TtlFields<'a> {
@@ -62,6 +66,45 @@ pub(super) fn share(table: &mut Table<'_>, ttl: &TtlFields<'_>) -> Option<Durati
 pub(super) fn uses(value: Value<'_>) -> Option<u32> {
     let mut fields = value.table("`uses`", "write uses = { max = 100 }")?;
     fields.need("max", "100")?.count(100, 1..=1_000_000_000)
+}
+
+const BUDGET: &str = "write budget = { tokens = 100000, cost = 2.50, per = \"day\", max_output = 4096 }";
+
+/// `budget = { tokens, cost, per, calls, concurrent, max_output }`; what is left out has no bound.
+pub(super) fn budget(value: Value<'_>) -> Budget {
+    let Some(mut fields) = value.table("`budget`", BUDGET) else { return Budget::default() };
+    if fields.is_empty() {
+        value.fault::<()>("`budget` is empty", "name what it bounds, or leave it out to bound nothing");
+    }
+    let (whole, cost) = (fields.take("tokens"), fields.take("cost"));
+    let per = match whole.or(cost) {
+        Some(_) => fields.need("per", "\"day\""),
+        None => fields.take("per").and_then(|per| {
+            per.fault(
+                "`per` says for what tokens or cost are, and there are none",
+                "add tokens or cost, or leave it out",
+            )
+        }),
+    };
+    let tokens = |value: Value<'_>, usual| value.count(usual, 1..=TOKENS).map(u64::from);
+    Budget {
+        per: per.and_then(|per| per.word(&[("day", Per::Day), ("lease", Per::Lease)])).unwrap_or_default(),
+        tokens: whole.and_then(|value| tokens(value, 100_000)),
+        cost_micros: cost.and_then(money),
+        calls: fields.take("calls").and_then(|value| value.parse("\"60/min\"", str::parse)),
+        concurrent: fields.take("concurrent").and_then(|value| value.count(4, 1..=65_536)),
+        max_output: fields.take("max_output").and_then(|value| tokens(value, 4096)),
+    }
+}
+
+/// In the unit of [[price]], read as exactly as prices are.
+fn money(value: Value<'_>) -> Option<u64> {
+    let text = value.decimal("2.50")?;
+    match text.parse::<PerMillion>() {
+        Ok(PerMillion(micros @ 1..)) => Some(micros),
+        Ok(_) | Err(_) => value
+            .cannot_be(text, "it is more than 0 and at most 1000000, with at most six digits behind the point: 2.50"),
+    }
 }
 
 /// `scope = { methods, paths, models }`; a list that is left out allows all.

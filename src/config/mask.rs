@@ -51,7 +51,9 @@ fn secret_value(line: &str) -> Option<usize> {
     line.match_indices('=').find_map(|(at, _)| {
         let field = line[..at].trim_end_matches(|c: char| !in_a_key(c)).rsplit(|c: char| !in_a_key(c)).next()?;
         let from = at + 1;
-        (names_a_secret(field) && !names_its_place(&line[from..])).then_some(from)
+        // A budget's tokens are counted.
+        let counts = field == "tokens" && line[from..].trim_start().starts_with(|c: char| c.is_ascii_digit());
+        (names_a_secret(field) && !counts && !names_its_place(&line[from..])).then_some(from)
     })
 }
 

@@ -25,7 +25,8 @@ pub use context::Context;
 pub use fault::{Fault, Faults, Paint, Severity, Spot};
 pub use file::load;
 pub use options::{
-    Audit, Daemon, Format, Gateway, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Vault,
+    Audit, Daemon, Format, Gateway, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Usage,
+    Vault,
 };
 pub use paths::{Bases, Mode, Paths, environment};
 pub use start::default_text;
@@ -44,6 +45,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[gateway]`
     pub gateway: Gateway,
+    /// `[usage]`
+    pub usage: Usage,
     /// `[upstream]`
     pub upstream: Upstream,
     /// `[vault]`
@@ -86,6 +89,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
         daemon: sections::daemon(root.table("daemon")),
         limits: sections::limits(root.table("limits")),
         gateway: gateway::gateway(root.table("gateway")),
+        usage: sections::usage(root.table("usage")),
         upstream: sections::upstream(root.table("upstream")),
         vault: sections::vault(root.table("vault")),
         audit: sections::audit(root.table("audit")),

@@ -96,6 +96,21 @@ pub struct Gateway {
     pub origins: Vec<String>,
 }
 
+/// `[usage]`: what is kept of what was used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// Rows of the book; what would be one more is counted under `other`.
+    pub rows: u32,
+    /// How long a day's rows are kept: whole days.
+    pub keep: Duration,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { rows: 4096, keep: Duration::from_secs(90 * 86_400) }
+    }
+}
+
 /// `[upstream]`: calls to providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {

@@ -41,7 +41,7 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
     let keys = table.need("keys", "[\"dashscope/*\"]").and_then(keys);
     let kinds = table.need("kinds", "[\"virtual\", \"upstream\"]").and_then(kinds);
     let ttl = bounds::ttl(table);
-    let (uses, scope) = (table.take("uses"), table.take("scope"));
+    let (uses, scope, budget) = (table.take("uses"), table.take("scope"), table.take("budget"));
     let rate = table.take("rate").and_then(|value| value.parse("\"60/min\"", str::parse));
     let share = bounds::share(table, &ttl);
     let detached = table.take("detached").and_then(|value| value.flag()).unwrap_or_default();
@@ -62,9 +62,10 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
         detach: if detached { Detach::Allowed } else { Detach::Refused },
         risky,
         bearer: if alone.and_then(|value| value.flag()) == Some(true) { Bearer::Enough } else { Bearer::NotEnough },
+        budget: budget.map(bounds::budget).unwrap_or_default(),
     };
     (rule.peer, rule.keys, rule.kinds) = (peer?, keys?, kinds?);
-    only_for_virtual(&rule, uses.into_iter().chain(scope).chain(alone));
+    only_for_virtual(&rule, uses.into_iter().chain(scope).chain(alone).chain(budget));
     cap(&mut rule, &ttl, context);
     name.map(|_| rule)
 }

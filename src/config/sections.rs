@@ -3,7 +3,7 @@
 use super::{
     nearest::nearest,
     options::{
-        Audit, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Vault,
+        Audit, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Usage, Vault,
     },
     table::Table,
     value::Value,
@@ -86,6 +86,16 @@ impl Limit {
         }
         (all, each.min(all))
     }
+}
+
+pub(super) fn usage(mut table: Table<'_>) -> Usage {
+    let (usual, day) = (Usage::default(), secs(86_400));
+    let keep = table.take("keep");
+    let days = keep.and_then(|value| match value.span(usual.keep, day..=day * 3660)? {
+        span if span.as_secs().is_multiple_of(day.as_secs()) => Some(span),
+        _ => value.fault("`keep` is no number of whole days", "usage is counted by days: write keep = \"90d\""),
+    });
+    Usage { rows: table.count("rows", usual.rows, 16..=100_000), keep: days.unwrap_or(usual.keep) }
 }
 
 pub(super) fn upstream(mut table: Table<'_>) -> Upstream {

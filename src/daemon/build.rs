@@ -10,7 +10,7 @@ use crate::{
     endpoint::EndpointOptions,
     gateway::GatewayOptions,
     issuer::{Issuer, IssuerOptions, IssuerParts},
-    ledger::{Ledger, LedgerOptions},
+    ledger::{Ledger, LedgerOptions, UsageBook, UsageOptions},
     policy::Rules,
     recipe::Recipe,
     upstream::{Private, Upstream, UpstreamOptions},
@@ -50,11 +50,15 @@ pub(super) async fn build(
         LedgerOptions { leases: limits.leases as usize, leases_per_uid: limits.leases_per_uid as usize },
         clock.clone(),
     );
+    let (usage, spent) = UsageBook::open(usage_options(config, paths));
+    ledger.restore(spent);
     let parts = Parts {
         attestor: Attestor::new(limits.exe_bytes as u64),
         vault,
         issuer,
         ledger: ledger.clone(),
+        usage,
+        prices: config.prices.clone(),
         audit,
         clock: clock.clone(),
         rules: config.rules.clone(),
@@ -124,6 +128,14 @@ fn audit_options(config: &Config, paths: &Paths) -> AuditOptions {
             config::Sync::None => Sync::None,
             config::Sync::Each => Sync::Each,
         },
+    }
+}
+
+fn usage_options(config: &Config, paths: &Paths) -> UsageOptions {
+    UsageOptions {
+        file: Some(paths.state.join("usage.json")),
+        rows: config.usage.rows as usize,
+        days: u32::try_from(config.usage.keep.as_secs() / 86_400).unwrap_or(u32::MAX),
     }
 }
 

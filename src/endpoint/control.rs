@@ -11,7 +11,7 @@ use crate::{
     audit::Follow,
     broker::{NewKey, Operator, OperatorError, Rollback, Session},
     ledger::{Ended, Revoked, Which},
-    model::{KeyName, Malformed, Place, Refusal},
+    model::{By, Day, KeyName, Malformed, Place, Refusal},
     sys::scrub,
     wire::{self, KeyPut, KeyRotate, Unlock, Why},
 };
@@ -116,6 +116,7 @@ impl ControlOptions {
             (_, path) if path.starts_with("/v1/keys/") => ask.key(&method).await,
             (&Method::GET, "/v1/leases") => ask.leases(),
             (&Method::DELETE, "/v1/leases") => ask.revoke(),
+            (&Method::GET, "/v1/usage") => ask.usage(),
             (&Method::POST, "/v1/lock") => {
                 ask.operator.lock()?;
                 Ok(Reply::json(200, &json!({ "locked": true })))
@@ -176,6 +177,13 @@ impl Ask<'_> {
     fn leases(&self) -> Result<Reply, No> {
         let ended = if self.flag("all")? { Ended::Shown } else { Ended::Left };
         Ok(Reply::json(200, &json!({ "leases": self.operator.leases(ended) })))
+    }
+
+    fn usage(&self) -> Result<Reply, No> {
+        let by = self.way.parameter("by").map_or(Ok(By::Key), str::parse)?;
+        let (since, sums) = self.operator.usage(by, self.way.parameter("since"))?;
+        let since = Some(since).filter(|since| *since > Day::default());
+        Ok(Reply::json(200, &json!({ "by": by, "since": since, "usage": sums })))
     }
 
     fn revoke(&self) -> Result<Reply, No> {

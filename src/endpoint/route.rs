@@ -35,6 +35,7 @@ pub const CONTROL: &[Route] = &[
     Route { path: "/v1/unlock", methods: &[("POST", &[])] },
     Route { path: "/v1/reload", methods: &[("POST", &[])] },
     Route { path: "/v1/status", methods: &[("GET", &[])] },
+    Route { path: "/v1/usage", methods: &[("GET", &["by", "since"])] },
     Route { path: "/v1/audit", methods: &[("GET", &["follow"])] },
     Route { path: "/v1/why", methods: &[("POST", &[])] },
     Route { path: "/v1/openapi.json", methods: &[("GET", &[])] },

@@ -12,7 +12,7 @@ use super::{
     web,
 };
 use crate::{
-    broker::{Session, Upload, Way},
+    broker::{self, Session, Upload, Way},
     ledger::Cut,
     model::{Code, Refusal, Shape},
     wire::{Framing, UsageReader},
@@ -79,12 +79,17 @@ async fn passed(
     if head.websocket && !way.websocket {
         return Err(malformed(session, "no websocket is there"));
     }
-    let need = if holding.wants_model() { Need::Judged } else { Need::Counted };
+    let need = if holding.wants_look() { Need::Judged } else { Need::Counted };
     let Inspected { upload, length, seen, leaked } = inspect(&head, &way, body, need, options)
         .await
         .map_err(|bad| Refusal::new(bad.code, session.broker().request_id()).saying(bad.why))?;
-    let models = seen.as_ref().map(|seen| seen.models.as_slice()).unwrap_or_default();
-    let mut passage = holding.pass(&head.call(), models).await?;
+    let body = seen.as_ref().zip(length).map(|(seen, bytes)| broker::Body {
+        models: &seen.models,
+        max_output: seen.max_output,
+        answers: seen.answers,
+        bytes,
+    });
+    let mut passage = holding.pass(&head.call(), body).await?;
     told.running.send_replace(Some(passage.cut()));
     let mut request = outgoing(&head, &way, upload);
     tell_length(&mut request, length);

@@ -3,8 +3,7 @@
 
 use super::held::Held;
 use crate::{
-    broker::{Download, Passage},
-    model::Usage,
+    broker::{Download, Passage, Told},
     wire::{Echo, EchoGuard, UsageHider, UsageReader},
 };
 use hyper::body::{Body, Bytes, Frame, SizeHint};
@@ -54,6 +53,9 @@ impl Stream {
     fn let_through(&mut self, piece: Bytes) -> io::Result<Option<Bytes>> {
         if let Some(reader) = &mut self.reader {
             reader.feed(&piece);
+            if !self.passage.goes_on(reader.output_so_far()) {
+                return Err(io::Error::other("the budget is gone"));
+            }
         }
         let piece = match &mut self.hider {
             None => piece,
@@ -148,7 +150,9 @@ impl Body for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let usage: Option<Usage> = self.reader.take().and_then(UsageReader::finish);
-        self.passage.settle(usage);
+        if let Some(reader) = self.reader.take() {
+            let output = Some(reader.output_so_far());
+            self.passage.settle(Told { usage: reader.finish(), output });
+        }
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     Ended, LedgerOptions,
     index::Index,
+    limit::Meter,
     owners::Owners,
     rate::Rates,
     slots::{self, Links, NONE, Slot, Slots},
@@ -94,6 +95,7 @@ pub(super) struct Book {
     /// By slot; a sender that is dropped cuts what runs on its lease.
     pub(super) cuts: HashMap<u32, watch::Sender<()>>,
     pub(super) rates: Rates,
+    pub(super) meter: Meter,
 }
 
 struct User {
@@ -150,6 +152,7 @@ impl Book {
             ended: VecDeque::new(),
             cuts: HashMap::new(),
             rates: Rates::default(),
+            meter: Meter::default(),
         }
     }
 
@@ -330,6 +333,7 @@ impl Book {
         self.cuts.remove(&number);
         self.shelf.release(slot.terms);
         if let Some(entry) = entry {
+            self.meter.forget(entry.id);
             if let Some(user) = self.users.get_mut(&entry.terms.uid) {
                 self.slots.unlink(slot.of_user, &mut user.first, Slot::of_user);
             }

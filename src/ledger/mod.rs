@@ -3,16 +3,22 @@
 
 mod book;
 mod index;
+mod kept;
+mod limit;
 mod owners;
 mod pass;
 mod rate;
 mod slots;
 mod terms;
+mod usage;
 mod watch;
 
 pub use book::{Full, New, Revoked, Which};
+pub use kept::Spending;
+pub use limit::{Claim, Over, Reservation};
 pub use pass::{Cut, Held, Spent};
 pub use terms::Terms;
+pub use usage::{Counts, OTHER, Row, Sum, UsageBook, UsageOptions};
 
 use crate::{
     clock::{Boottime, Clock},
@@ -83,15 +89,22 @@ impl Ledger {
         self.book().held(digest, self.clock.boot())
     }
 
-    /// Takes one use of a lease, and what tells when it must end.
-    pub fn take_use(&self, lease: LeaseId) -> Result<Cut, Spent> {
-        let now = self.clock.boot();
-        self.book().take_use(lease, now)
+    /// Takes one use of a lease and holds what the call may use, all under one lock: of many who race for the last of
+    /// something exactly as many get it as it is enough for.
+    pub fn take_use(&self, lease: LeaseId, claim: &Claim) -> Result<Reservation, Spent> {
+        let (now, wall) = (self.clock.boot(), self.clock.wall());
+        let (cut, lines) = self.book().take_use(lease, claim, now, wall)?;
+        Ok(Reservation::new(self.clone(), lease, lines, cut))
     }
 
-    /// Gives back a use of which nothing came.
-    pub fn give_back(&self, lease: LeaseId) {
-        self.book().give_back(lease);
+    /// What is spent of the budgets of days, to be kept over a restart.
+    pub fn spendings(&self) -> Vec<Spending> {
+        self.book().meter.spendings()
+    }
+
+    /// Puts back what was spent before a restart.
+    pub fn restore(&self, spent: Vec<Spending>) {
+        self.book().meter.restore(spent);
     }
 
     /// Takes back the virtual leases whose terms are not to be kept, and says how many.

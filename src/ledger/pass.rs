@@ -1,10 +1,14 @@
 //! Uses of virtual keys: who a key belongs to, the last use taken once, and the signal that cuts what runs on it.
 //! A use is taken under the ledger's one lock, so that of many who race for the last one exactly one wins.
 
-use super::{Terms, book::Book};
+use super::{
+    Claim, Over, Terms,
+    book::Book,
+    limit::{Line, lines},
+};
 use crate::{
     clock::Boottime,
-    model::{Kind, LeaseId},
+    model::{Day, Kind, LeaseId},
     sys::process::Process,
 };
 use std::sync::Arc;
@@ -39,6 +43,9 @@ pub enum Spent {
     /// No use is left.
     #[error("the lease has no uses left")]
     Exhausted,
+    /// A limit has no room.
+    #[error(transparent)]
+    Over(#[from] Over),
 }
 
 /// Ends when the lease does, however that comes about, and when the vault is locked.
@@ -68,18 +75,34 @@ impl Book {
         })
     }
 
-    /// Takes one use.
-    pub(super) fn take_use(&mut self, lease: LeaseId, now: Boottime) -> Result<Cut, Spent> {
+    /// Takes one use and holds what the call may use; all of it or nothing.
+    pub(super) fn take_use(
+        &mut self,
+        lease: LeaseId,
+        claim: &Claim,
+        now: Boottime,
+        wall: u64,
+    ) -> Result<(Cut, Vec<Line>), Spent> {
         let number = self.slots.find(lease).ok_or(Spent::Revoked)?;
         let slot = self.slots.at_mut(number).ok_or(Spent::Revoked)?;
         if slot.deadline <= now.nanos() {
             return Err(Spent::Expired);
         }
+        if slot.uses == 0 {
+            return Err(Spent::Exhausted);
+        }
+        let terms = self.shelf.at(slot.terms).ok_or(Spent::Revoked)?;
+        let lines = lines(terms, lease, claim, Day::of(wall));
+        self.meter.fits(&lines, Day::left(wall))?;
+        if let Some(rate) = terms.budget.calls {
+            self.rates.take(&format!("calls of {}", terms.holder), rate, now).map_err(Over::Rate)?;
+        }
+        self.meter.hold(&lines, Day::of(wall));
         if slot.uses != super::slots::NONE {
-            slot.uses = slot.uses.checked_sub(1).ok_or(Spent::Exhausted)?;
+            slot.uses -= 1;
         }
         let sender = self.cuts.entry(number).or_insert_with(|| watch::channel(()).0);
-        Ok(Cut(sender.subscribe()))
+        Ok((Cut(sender.subscribe()), lines))
     }
 
     /// Gives back a use of which nothing came.

@@ -1,7 +1,7 @@
 //! What many leases have in common, kept once: at a million leases each byte of one counts.
 
 use crate::{
-    model::{KeyName, Kind, Scope},
+    model::{Budget, KeyName, Kind, Scope},
     policy::Risky,
 };
 use std::{
@@ -26,6 +26,10 @@ pub struct Terms {
     pub scopes: Vec<Scope>,
     /// What it takes to make a risky call.
     pub risky: Risky,
+    /// How much may be used.
+    pub budget: Budget,
+    /// The principal as the rule sees it: whose budget it is.
+    pub holder: Arc<str>,
 }
 
 /// Terms by number, counted.

@@ -1,7 +1,7 @@
 //! What the ledger promises, by a hand-wound clock.
 
 use super::*;
-use crate::model::{KeyName, Kind};
+use crate::model::{Budget, KeyName, Kind, Per};
 use std::time::Duration;
 
 fn ledger(leases: usize, leases_per_uid: usize) -> (Ledger, crate::clock::Winder, Clock) {
@@ -21,6 +21,8 @@ fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
             uid,
             scopes: Vec::new(),
             risky: Default::default(),
+            budget: Default::default(),
+            holder: format!("4:mine|1:{uid}").into(),
         }),
         digest: (kind == Kind::Virtual).then_some([digest; 32]),
         deadline: clock.boot().plus(Duration::from_secs(seconds)),
@@ -211,12 +213,13 @@ fn the_last_use_is_taken_once() {
     let (ledger, winder, clock) = ledger(9, 9);
     let new = lease(&clock, 1, Kind::Virtual, 60, 7);
     let id = ledger.enter(New { uses: Some(2), ..new }, None).unwrap();
-    assert!(ledger.take_use(id).is_ok());
-    ledger.give_back(id);
-    assert!(ledger.take_use(id).is_ok() && ledger.take_use(id).is_ok());
-    assert_eq!(ledger.take_use(id).err(), Some(Spent::Exhausted));
+    let take = || ledger.take_use(id, &Claim::default());
+    let spend = || take().map(|taken| taken.settle(&Claim::default()));
+    drop(take().unwrap());
+    assert!(spend().is_ok() && spend().is_ok());
+    assert_eq!(spend().err(), Some(Spent::Exhausted));
     winder.advance(Duration::from_secs(60));
-    assert_eq!(ledger.take_use(id).err(), Some(Spent::Expired));
+    assert_eq!(spend().err(), Some(Spent::Expired));
     ledger.reap(9);
     assert_eq!(
         (ledger.held(&[7; 32]).err(), ledger.held(&[8; 32]).err()),
@@ -229,7 +232,8 @@ async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
     let (ledger, winder, clock) = ledger(9, 9);
     let enter = |digest| ledger.enter(lease(&clock, 1, Kind::Virtual, 60, digest), None).unwrap();
     let (one, two, three) = (enter(1), enter(2), enter(3));
-    let [mut first, mut second, mut third] = [one, two, three].map(|id| ledger.take_use(id).unwrap());
+    let [mut first, mut second, mut third] =
+        [one, two, three].map(|id| ledger.take_use(id, &Claim::default()).unwrap().cut());
     async fn runs(cut: &mut Cut) -> bool {
         tokio::time::timeout(Duration::from_millis(1), cut.wait()).await.is_err()
     }
@@ -238,9 +242,113 @@ async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
     assert!(!runs(&mut first).await && runs(&mut second).await);
     ledger.cut_all();
     assert!(!runs(&mut second).await && !runs(&mut third).await);
-    let mut again = ledger.take_use(three).unwrap();
+    let mut again = ledger.take_use(three, &Claim::default()).unwrap().cut();
     assert!(runs(&mut again).await, "a lease outlives the cut of a lock");
     winder.advance(Duration::from_secs(61));
     ledger.reap(9);
     assert!(!runs(&mut again).await);
+}
+
+/// So many ask at the same moment, again and again, each for a use of a fresh lease; how many got it, in each round.
+fn raced(new: impl Fn(u8) -> New + Sync, clock: &Clock, claim: Claim) -> Vec<usize> {
+    const RACERS: usize = 64;
+    const ROUNDS: usize = 1000;
+    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
+    let (start, end) = (std::sync::Barrier::new(RACERS), std::sync::Barrier::new(RACERS));
+    let lease = Mutex::new(LeaseId(0));
+    let won: Vec<std::sync::atomic::AtomicUsize> = (0..ROUNDS).map(|_| 0.into()).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..RACERS {
+            scope.spawn(|| {
+                for (round, won) in won.iter().enumerate() {
+                    if end.wait().is_leader() {
+                        ledger.revoke(&Which::All);
+                        *lease.lock().unwrap() = ledger.enter(new(round as u8), None).unwrap();
+                    }
+                    start.wait();
+                    let id = *lease.lock().unwrap();
+                    if let Ok(taken) = ledger.take_use(id, &claim) {
+                        won.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        taken.settle(&claim);
+                    }
+                }
+            });
+        }
+    });
+    won.into_iter().map(std::sync::atomic::AtomicUsize::into_inner).collect()
+}
+
+#[test]
+fn of_64_who_race_for_the_last_use_one_wins_a_thousand_times() {
+    let (_, _winder, clock) = ledger(1, 1);
+    let new = |digest| New { uses: Some(1), ..lease(&clock, 1, Kind::Virtual, 60, digest) };
+    assert!(raced(new, &clock, Claim::default()).iter().all(|won| *won == 1));
+}
+
+#[test]
+fn of_64_who_race_for_the_last_tokens_as_many_win_as_they_are_enough_for() {
+    let (_, _winder, clock) = ledger(1, 1);
+    for (tokens, cost, winners) in [(100, 1000, 1), (799, 1000, 7), (9999, 50, 10)] {
+        let new = |digest| {
+            let budget = Budget { tokens: Some(tokens), cost_micros: Some(cost), per: Per::Lease, ..Budget::default() };
+            bounded(lease(&clock, 1, Kind::Virtual, 60, digest), budget)
+        };
+        let won = raced(new, &clock, Claim { tokens: 100, cost_micros: 5 });
+        assert!(won.iter().all(|won| *won == winners), "{winners}: {won:?}");
+    }
+}
+
+fn bounded(new: New, budget: Budget) -> New {
+    New { terms: Arc::new(Terms { budget, ..(*new.terms).clone() }), ..new }
+}
+
+fn tokens(tokens: u64) -> Claim {
+    Claim { tokens, ..Claim::default() }
+}
+
+#[test]
+fn what_was_held_and_not_used_comes_back() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    let enter = |uid, digest, per| {
+        let budget = Budget { tokens: Some(100), per, ..Budget::default() };
+        ledger.enter(bounded(lease(&clock, uid, Kind::Virtual, 200_000, digest), budget), None).unwrap()
+    };
+    let over = |id, count| ledger.take_use(id, &tokens(count)).err();
+    let one = enter(1, 1, Per::Lease);
+    let first = ledger.take_use(one, &tokens(60)).unwrap();
+    assert_eq!(over(one, 50), Some(Spent::Over(Over::Held)), "it may come back");
+    drop(first);
+    ledger.take_use(one, &tokens(90)).unwrap().settle(&tokens(30));
+    let mut grows = ledger.take_use(one, &tokens(50)).unwrap();
+    assert!(grows.cover(&tokens(70)) && !grows.cover(&tokens(71)) && grows.cover(&tokens(5)));
+    grows.settle(&tokens(90));
+    assert_eq!(over(one, 1), Some(Spent::Over(Over::Lease)), "what was used counts, though it is more than was held");
+    assert_eq!(over(enter(1, 2, Per::Lease), 100), None, "another lease has a budget of its own");
+    let (day, again, others) = (enter(1, 3, Per::Day), enter(1, 4, Per::Day), enter(2, 5, Per::Day));
+    ledger.take_use(day, &tokens(100)).unwrap().settle(&tokens(100));
+    let wait = crate::model::Day::left(clock.wall());
+    assert_eq!(over(again, 1), Some(Spent::Over(Over::Day(wait))), "a new lease is no new day");
+    assert_eq!(over(others, 100), None);
+    let restarted = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
+    restarted.restore(ledger.spendings());
+    let budget = Budget { tokens: Some(100), ..Budget::default() };
+    let id = restarted.enter(bounded(lease(&clock, 1, Kind::Virtual, 60, 1), budget), None).unwrap();
+    assert!(restarted.take_use(id, &tokens(1)).is_err(), "nor is a restart");
+    winder.advance(Duration::from_secs(u64::from(wait)));
+    assert_eq!(over(again, 100), None);
+}
+
+#[test]
+fn calls_are_bounded_in_time_and_at_a_time() {
+    let (ledger, _winder, clock) = ledger(9, 9);
+    let budget = Budget { concurrent: Some(2), calls: "3/min".parse().ok(), ..Budget::default() };
+    let enter = |digest| ledger.enter(bounded(lease(&clock, 1, Kind::Virtual, 60, digest), budget), None).unwrap();
+    let (one, two) = (enter(1), enter(2));
+    let take = |id| ledger.take_use(id, &Claim::default());
+    let (first, second) = (take(one).unwrap(), take(two).unwrap());
+    assert_eq!(take(two).err(), Some(Spent::Over(Over::Running)), "the bound is the principal's, not the lease's");
+    first.settle(&Claim::default());
+    drop(second);
+    assert!(take(one).is_ok());
+    assert!(matches!(take(one).err(), Some(Spent::Over(Over::Rate(1..)))));
 }

@@ -6,6 +6,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("commands", include_str!("commands.md")),
     ("gateway", include_str!("gateway.md")),
     ("audit", include_str!("audit.md")),
+    ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
     ("vault-format", include_str!("vault-format.md")),
 ];
@@ -18,6 +19,8 @@ pub mod commands {}
 pub mod gateway {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
+#[doc = include_str!("usage.md")]
+pub mod usage {}
 #[doc = include_str!("systemd.md")]
 pub mod systemd {}
 #[doc = include_str!("vault-format.md")]

@@ -1,6 +1,8 @@
 //! The words of the house as types: plain data, parsed and not validated, with no I/O, no clock and no async.
 //! Nothing here may decide anything: that is the policy's.
 
+pub mod budget;
+pub mod day;
 pub mod key;
 pub mod lease;
 mod object;
@@ -13,6 +15,8 @@ pub mod shape;
 pub mod span;
 pub mod usage;
 
+pub use budget::{Budget, Per};
+pub use day::Day;
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};
 pub use object::Object;
@@ -23,7 +27,7 @@ pub use refusal::{Code, Refusal, RequestId, Retry};
 pub use request::{Kind, Owner, Request, Scope};
 pub use shape::{CallFields, Shape, UsageFields};
 pub use span::{Rate, Ttl};
-pub use usage::Usage;
+pub use usage::{By, Usage};
 
 /// A word that could not be read as what it should be: a lower-case sentence that never quotes a secret's source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -75,6 +75,7 @@ mod tests {
             detach: Detach::Refused,
             risky: Default::default(),
             bearer: Bearer::NotEnough,
+            budget: Default::default(),
         };
         let rules = Rules(vec![
             rule("unit", vec![Condition::Uid(1), Condition::Unit("ci.service".parse().unwrap())]),

@@ -87,6 +87,7 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         owner: request.owner,
         scopes: std::iter::once(rule.scope.clone()).chain(request.scope.clone()).collect(),
         risky: rule.risky,
+        budget: rule.budget,
         share: rule.share,
         rate: rule.rate,
         holder: holder(rule, principal),
@@ -133,6 +134,7 @@ mod tests {
             detach: Detach::Refused,
             risky: Default::default(),
             bearer: Bearer::NotEnough,
+            budget: Default::default(),
         }
     }
 

@@ -4,7 +4,7 @@
 use super::{Permit, Risky};
 use crate::{
     clock::Boottime,
-    model::{KeyName, Kind, Owner, Pattern, Scope, Ttl},
+    model::{Budget, KeyName, Kind, Owner, Pattern, Scope, Ttl},
 };
 
 /// What an earlier judgement granted, as the ledger kept it.
@@ -17,6 +17,8 @@ pub struct Granted<'a> {
     pub scopes: &'a [Scope],
     /// What it takes to make a risky call.
     pub risky: Risky,
+    /// How much may be used.
+    pub budget: &'a Budget,
 }
 
 /// One call that a virtual key is to be used for.
@@ -28,6 +30,10 @@ pub struct Use<'a> {
     pub path: &'a str,
     /// Every model that may serve it, as path and body name them; none where nobody could read it.
     pub models: &'a [&'a str],
+    /// Whether somebody could read how much it may use.
+    pub read: bool,
+    /// Tokens that one answer may have, as far as the body says.
+    pub max_output: Option<u64>,
     /// Whether it deletes, uploads, trains, or starts work that goes on alone.
     pub risky: bool,
     /// Whether it would be the key's last use.
@@ -49,6 +55,12 @@ pub enum OutOfScope {
     /// The rule wants more for it.
     #[error("the call deletes, uploads or trains, and the key's rule wants more for that")]
     Risky,
+    /// What it may use, which nobody could read.
+    #[error("nobody can read what the call may use, and the key has a budget")]
+    Unread,
+    /// The length of the answer.
+    #[error("the call asks for a longer answer than the key's budget allows")]
+    Output,
 }
 
 /// Judges one use.
@@ -61,6 +73,13 @@ pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Pe
         (true, Risky::SingleUse) if wanted.last => {}
         (true, Risky::SingleUse | Risky::Refused) => return Err(OutOfScope::Risky),
     }
+    if granted.budget.weighs() && !wanted.read {
+        return Err(OutOfScope::Unread);
+    }
+    // A wish of which nothing is said has no length, and none is longer than where nothing is bounded.
+    if granted.budget.max_output.zip(wanted.max_output).is_some_and(|(most, wish)| wish > most) {
+        return Err(OutOfScope::Output);
+    }
     Ok(Permit {
         key: granted.key.clone(),
         rule: granted.rule.to_owned(),
@@ -71,6 +90,7 @@ pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Pe
         owner: Owner::Caller,
         scopes: Vec::new(),
         risky: granted.risky,
+        budget: Budget::default(),
         share: None,
         rate: None,
         holder: String::new(),
@@ -109,8 +129,10 @@ mod tests {
     fn judged(scopes: &[&str], method: &str, path: &str, models: &[&str]) -> Result<(), OutOfScope> {
         let scopes: Vec<Scope> = scopes.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let key = "dashscope/main".parse().unwrap();
-        let granted = Granted { key: &key, rule: "mine", scopes: &scopes, risky: Risky::Refused };
-        pass(&granted, &Use { method, path, models, risky: false, last: false }, Boottime::from_nanos(1)).map(drop)
+        let budget = Budget::default();
+        let granted = Granted { key: &key, rule: "mine", scopes: &scopes, risky: Risky::Refused, budget: &budget };
+        let wanted = Use { method, path, models, read: false, max_output: None, risky: false, last: false };
+        pass(&granted, &wanted, Boottime::from_nanos(1)).map(drop)
     }
 
     #[test]
@@ -128,13 +150,32 @@ mod tests {
     fn a_risky_call_takes_what_the_rule_wants() {
         let key = "dashscope/main".parse().unwrap();
         let may = |risky, last| {
-            let granted = Granted { key: &key, rule: "mine", scopes: &[], risky };
-            let wanted = Use { method: "DELETE", path: "/v1/files/1", models: &[], risky: true, last };
+            let budget = Budget::default();
+            let granted = Granted { key: &key, rule: "mine", scopes: &[], risky, budget: &budget };
+            let (method, path) = ("DELETE", "/v1/files/1");
+            let wanted = Use { method, path, models: &[], read: false, max_output: None, risky: true, last };
             pass(&granted, &wanted, Boottime::from_nanos(1)).is_ok()
         };
         assert!(!may(Risky::Refused, false) && !may(Risky::Refused, true));
         assert!(!may(Risky::SingleUse, false) && may(Risky::SingleUse, true));
         assert!(may(Risky::Allowed, false));
+    }
+
+    #[test]
+    fn what_nobody_can_weigh_has_no_budget() {
+        let key = "dashscope/main".parse().unwrap();
+        let pass = |budget: Budget, read, max_output| {
+            let granted = Granted { key: &key, rule: "mine", scopes: &[], risky: Risky::Refused, budget: &budget };
+            let (method, path) = ("POST", "/");
+            let wanted = Use { method, path, models: &[], read, max_output, risky: false, last: false };
+            super::pass(&granted, &wanted, Boottime::from_nanos(1)).map(drop)
+        };
+        let tokens = Budget { tokens: Some(9), ..Budget::default() };
+        let output = Budget { max_output: Some(9), ..Budget::default() };
+        assert_eq!((pass(tokens, false, None), pass(tokens, true, Some(10))), (Err(OutOfScope::Unread), Ok(())));
+        assert_eq!((pass(output, false, None), pass(output, true, Some(9))), (Err(OutOfScope::Unread), Ok(())));
+        assert_eq!((pass(output, true, None), pass(output, true, Some(10))), (Ok(()), Err(OutOfScope::Output)));
+        assert_eq!(pass(Budget { concurrent: Some(1), ..Budget::default() }, false, None), Ok(()));
     }
 
     #[test]

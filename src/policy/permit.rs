@@ -3,7 +3,7 @@
 use super::Risky;
 use crate::{
     clock::Boottime,
-    model::{KeyName, Kind, Owner, Rate, Scope, Ttl},
+    model::{Budget, KeyName, Kind, Owner, Rate, Scope, Ttl},
 };
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ pub struct Permit {
     pub(super) owner: Owner,
     pub(super) scopes: Vec<Scope>,
     pub(super) risky: Risky,
+    pub(super) budget: Budget,
     pub(super) share: Option<Duration>,
     pub(super) rate: Option<Rate>,
     pub(super) holder: String,
@@ -79,6 +80,10 @@ impl Permit {
     /// What it takes to make a risky call.
     pub fn risky(&self) -> Risky {
         self.risky
+    }
+    /// How much a virtual key may use.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
     /// How long the token may be given to further principals of the rule.
     pub fn share(&self) -> Option<Duration> {

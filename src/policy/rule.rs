@@ -1,6 +1,6 @@
 //! Rules as data: one line of policy each. Deny by default: an empty list of rules gives nothing to anybody.
 
-use crate::model::{Fact, KeyName, Kind, Pattern, Principal, Rate, Scope, Ttl};
+use crate::model::{Budget, Fact, KeyName, Kind, Pattern, Principal, Rate, Scope, Ttl};
 use std::{collections::BTreeSet, time::Duration};
 
 /// All rules, in the order in which they are read.
@@ -28,6 +28,7 @@ impl Rules {
             detach: Detach::Allowed,
             risky: Risky::default(),
             bearer: Bearer::NotEnough,
+            budget: Budget::default(),
         }])
     }
 }
@@ -59,6 +60,8 @@ pub struct Rule {
     pub risky: Risky,
     /// Whether a virtual key is good for a peer of which nothing can be told.
     pub bearer: Bearer,
+    /// How much virtual keys may use.
+    pub budget: Budget,
 }
 
 impl Rule {

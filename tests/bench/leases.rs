@@ -71,6 +71,8 @@ fn lease(clock: &Clock, number: usize) -> Done<New> {
         uid: 1000,
         scopes: Vec::new(),
         risky: Default::default(),
+        budget: Default::default(),
+        holder: "5:bench|4:1000".into(),
     };
     let life = Duration::from_millis(60_000 + number as u64 / 100);
     Ok(New {

@@ -8,7 +8,7 @@ use crate::{
 use serde_json::Value;
 
 /// Every command that has a help of its own.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "",
     "demo",
     "init",
@@ -28,6 +28,7 @@ const COMMANDS: [&str; 26] = [
     "lock",
     "unlock",
     "status",
+    "usage",
     "whoami",
     "why",
     "audit",
@@ -38,7 +39,7 @@ const COMMANDS: [&str; 26] = [
 ];
 
 /// Commands that ask a daemon, with what they need on stdin.
-const ASKING: [&str; 14] = [
+const ASKING: [&str; 15] = [
     "key list",
     "key show a",
     "key rotate a",
@@ -52,6 +53,7 @@ const ASKING: [&str; 14] = [
     "lock",
     "unlock",
     "status",
+    "usage",
     "why a",
 ];
 
@@ -295,6 +297,7 @@ fn json_is_one_object_of_a_stable_shape() {
         "mint dashscope/main --json",
         "leases --json",
         "leases --all --json",
+        "usage --json",
         "whoami --json",
         "why dashscope/main --json",
         "key test dashscope/main --json",

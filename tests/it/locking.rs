@@ -87,7 +87,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         audit::{Audit, AuditOptions, Sync},
         broker::{Broker, BrokerOptions, Debugger, Parts},
         issuer::{Issuer, IssuerOptions, IssuerParts},
-        ledger::LedgerOptions,
+        ledger::{LedgerOptions, UsageBook, UsageOptions},
         recipe::{Loopback, Recipe},
         upstream::{Upstream, UpstreamOptions},
         vault::{Cost, UnlockWith, Vault},
@@ -126,7 +126,9 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
     assert!(ledger.list(None, Ended::Shown).is_empty());
     let attestor = Attestor::new(1 << 20);
-    let parts = Parts { attestor, vault, issuer, ledger, audit, clock: clock.clone(), rules: Default::default() };
+    let (usage, _) = UsageBook::open(UsageOptions { file: None, rows: 9, days: 9 });
+    let (prices, rules) = Default::default();
+    let parts = Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock: clock.clone(), rules };
     let options = BrokerOptions {
         refusals_per_uid: "600/min".parse().unwrap(),
         connections_per_uid: 9,

@@ -45,4 +45,5 @@ mod snapshot;
 mod system;
 mod tour;
 mod units;
+mod usage;
 mod warm;

@@ -73,6 +73,7 @@ fn permit(key: &str) -> Permit {
         detach: Detach::Refused,
         risky: Default::default(),
         bearer: Bearer::NotEnough,
+        budget: Default::default(),
     };
     let principal = Principal {
         uid: 1,

@@ -1,0 +1,288 @@
+//! Limits that are taken together before a call and settled together after it: tokens and cost of a lease or a day, and
+//! calls at the same time. All of a call's limits are held or none; what is held is never given to another.
+
+use super::{Ledger, Spending, Terms, pass::Cut};
+use crate::model::{Day, LeaseId, Per};
+use std::{collections::HashMap, sync::Arc};
+
+/// What a call may use, or did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Input and output.
+    pub tokens: u64,
+    /// Millionths of the owner's unit of money.
+    pub cost_micros: u64,
+}
+
+/// Which limit has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Over {
+    /// Seconds to wait.
+    #[error("calls are made more often than the rule's budget allows")]
+    Rate(u32),
+    /// Some call must end first.
+    #[error("as many calls run as the rule's budget allows")]
+    Running,
+    /// What would be left is held by calls that run.
+    #[error("what is left of the budget is held by calls that run")]
+    Held,
+    /// Seconds until the next day.
+    #[error("what is left of the day's budget is less than the call may use")]
+    Day(u32),
+    /// More would not be remembered, and what is not remembered is not bounded.
+    #[error("more budgets are in use than are kept")]
+    Full,
+    /// For good.
+    #[error("what is left of the lease's budget is less than the call may use")]
+    Lease,
+}
+
+/// One limit of a call, and what the call holds of it.
+#[derive(Debug)]
+pub(super) struct Line {
+    account: Account,
+    most: u64,
+    held: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Account {
+    whose: Whose,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Whose {
+    Lease(LeaseId),
+    Day(Day, Arc<str>),
+    Now(Arc<str>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    Tokens,
+    Cost,
+    Calls,
+}
+
+impl What {
+    fn of(self, claim: &Claim) -> u64 {
+        match self {
+            What::Tokens => claim.tokens,
+            What::Cost => claim.cost_micros,
+            What::Calls => 1,
+        }
+    }
+
+    /// What stays spent when the call is over.
+    fn spent(self, used: &Claim) -> u64 {
+        if self == What::Calls { 0 } else { self.of(used) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    spent: u64,
+    held: u64,
+}
+
+/// Limits that are kept at once. A principal has as many as it has programs, where its rule looks at those.
+const ACCOUNTS: usize = 1 << 18;
+
+/// What is spent and held of every limit that somebody has touched.
+#[derive(Default)]
+pub(super) struct Meter {
+    tallies: HashMap<Account, Tally>,
+    today: Day,
+}
+
+/// The limits of a call on a lease.
+pub(super) fn lines(terms: &Terms, lease: LeaseId, claim: &Claim, day: Day) -> Vec<Line> {
+    let budget = &terms.budget;
+    let whose = || match budget.per {
+        Per::Day => Whose::Day(day, terms.holder.clone()),
+        Per::Lease => Whose::Lease(lease),
+    };
+    let line = |whose, what: What, most| Line { account: Account { whose, what }, most, held: what.of(claim) };
+    let tokens = budget.tokens.map(|most| line(whose(), What::Tokens, most));
+    let cost = budget.cost_micros.map(|most| line(whose(), What::Cost, most));
+    let calls = budget.concurrent.map(|most| line(Whose::Now(terms.holder.clone()), What::Calls, most.into()));
+    tokens.into_iter().chain(cost).chain(calls).collect()
+}
+
+impl Meter {
+    /// Whether every line has room; `left` are the day's seconds.
+    pub(super) fn fits(&self, lines: &[Line], left: u32) -> Result<(), Over> {
+        lines.iter().try_for_each(|line| {
+            let known = self.tallies.get(&line.account).copied();
+            if known.is_none() && self.tallies.len() >= ACCOUNTS {
+                return Err(Over::Full);
+            }
+            let Tally { spent, held } = known.unwrap_or_default();
+            match &line.account.whose {
+                _ if spent.saturating_add(held).saturating_add(line.held) <= line.most => Ok(()),
+                Whose::Now(_) => Err(Over::Running),
+                _ if spent.saturating_add(line.held) <= line.most => Err(Over::Held),
+                Whose::Day(..) => Err(Over::Day(left)),
+                Whose::Lease(_) => Err(Over::Lease),
+            }
+        })
+    }
+
+    /// Holds all lines; they fit.
+    pub(super) fn hold(&mut self, lines: &[Line], today: Day) {
+        if self.today != today {
+            self.today = today;
+            self.tallies.retain(|account, tally| match account.whose {
+                Whose::Day(day, _) => day == today || tally.held > 0,
+                Whose::Lease(_) | Whose::Now(_) => true,
+            });
+        }
+        for line in lines {
+            let tally = self.tallies.entry(line.account.clone()).or_default();
+            tally.held = tally.held.saturating_add(line.held);
+        }
+    }
+
+    /// Holds as much as this claim, where a line holds less. False: there is no room, and nothing changes.
+    fn cover(&mut self, lines: &mut [Line], claim: &Claim) -> bool {
+        let more = |line: &Line| line.account.what.of(claim).saturating_sub(line.held);
+        let fits = lines.iter().all(|line| {
+            // A lease that is gone has no tally, and no room.
+            let tally = self.tallies.get(&line.account);
+            tally.is_some_and(|tally| tally.spent.saturating_add(tally.held).saturating_add(more(line)) <= line.most)
+        });
+        for line in lines.iter_mut().filter(|_| fits) {
+            let more = more(line);
+            line.held += more;
+            if let Some(tally) = self.tallies.get_mut(&line.account) {
+                tally.held += more;
+            }
+        }
+        fits
+    }
+
+    /// Lets go of what was held, and spends what was used.
+    fn settle(&mut self, lines: &[Line], used: &Claim) {
+        for line in lines {
+            let Some(tally) = self.tallies.get_mut(&line.account) else { continue };
+            tally.held = tally.held.saturating_sub(line.held);
+            tally.spent = tally.spent.saturating_add(line.account.what.spent(used));
+            if (tally.held, tally.spent) == (0, 0) {
+                self.tallies.remove(&line.account);
+            }
+        }
+    }
+
+    /// A lease is gone, and its budget with it.
+    pub(super) fn forget(&mut self, lease: LeaseId) {
+        if !self.tallies.is_empty() {
+            for what in [What::Tokens, What::Cost] {
+                self.tallies.remove(&Account { whose: Whose::Lease(lease), what });
+            }
+        }
+    }
+
+    /// What is spent of the budgets of days.
+    pub(super) fn spendings(&self) -> Vec<Spending> {
+        let mut all: HashMap<(Day, &str), Spending> = HashMap::new();
+        for (account, tally) in &self.tallies {
+            let Whose::Day(day, holder) = &account.whose else { continue };
+            let one = all.entry((*day, holder)).or_insert_with(|| Spending::new(*day, holder));
+            match account.what {
+                What::Tokens => one.tokens = tally.spent,
+                What::Cost => one.cost_micros = tally.spent,
+                What::Calls => {}
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// Puts back what was spent before a restart.
+    pub(super) fn restore(&mut self, spent: Vec<Spending>) {
+        for Spending { day, holder, tokens, cost_micros } in spent {
+            let whose = Whose::Day(day, holder.into());
+            for (what, spent) in [(What::Tokens, tokens), (What::Cost, cost_micros)] {
+                self.tallies.insert(Account { whose: whose.clone(), what }, Tally { spent, held: 0 });
+            }
+        }
+    }
+}
+
+/// One use of a lease, with all that it holds of limits. Dropped, all of it is given back.
+#[must_use = "a reservation that is dropped is given back"]
+pub struct Reservation {
+    ledger: Ledger,
+    lease: LeaseId,
+    lines: Vec<Line>,
+    cut: Cut,
+    open: bool,
+}
+
+impl Reservation {
+    pub(super) fn new(ledger: Ledger, lease: LeaseId, lines: Vec<Line>, cut: Cut) -> Self {
+        Self { ledger, lease, lines, cut, open: true }
+    }
+
+    /// What tells when the call must end.
+    pub fn cut(&self) -> Cut {
+        self.cut.clone()
+    }
+
+    /// Holds as much as this claim. False: there is no room for it.
+    pub fn cover(&mut self, claim: &Claim) -> bool {
+        self.lines.is_empty() || self.ledger.book().meter.cover(&mut self.lines, claim)
+    }
+
+    /// The call was made, and used so much.
+    pub fn settle(mut self, used: &Claim) {
+        self.open = false;
+        if !self.lines.is_empty() {
+            self.ledger.book().meter.settle(&self.lines, used);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.open {
+            let mut book = self.ledger.book();
+            book.give_back(self.lease);
+            book.meter.settle(&self.lines, &Claim::default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_would_not_be_kept_is_no_limit_to_give() {
+        let line = |number: usize| Line {
+            account: Account { whose: Whose::Day(Day(1), number.to_string().into()), what: What::Tokens },
+            most: 9,
+            held: 1,
+        };
+        let mut meter = Meter::default();
+        (0..ACCOUNTS).for_each(|number| meter.hold(&[line(number)], Day(1)));
+        assert_eq!((meter.fits(&[line(0)], 1), meter.fits(&[line(ACCOUNTS)], 1)), (Ok(()), Err(Over::Full)));
+        meter.settle(&[line(0)], &Claim::default());
+        assert_eq!(meter.fits(&[line(ACCOUNTS)], 1), Ok(()), "what is back to nothing is forgotten");
+    }
+
+    #[test]
+    fn a_day_that_is_over_is_forgotten_and_what_runs_is_not() {
+        let line = |day| Line {
+            account: Account { whose: Whose::Day(Day(day), "h".into()), what: What::Cost },
+            most: 9,
+            held: 1,
+        };
+        let mut meter = Meter::default();
+        meter.restore(vec![Spending { tokens: 1, cost_micros: 1, ..Spending::new(Day(1), "h") }]);
+        meter.hold(&[line(2)], Day(2));
+        assert_eq!(meter.tallies.len(), 1);
+        meter.hold(&[line(3)], Day(3));
+        assert_eq!(meter.tallies.len(), 2);
+    }
+}
