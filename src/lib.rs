@@ -20,6 +20,10 @@
 //!
 //! [`broker::Session::ask`] is this table as code.
 //!
+//! A virtual key lives the same life at the [`gateway`]: the key and its holder are known again
+//! ([`broker::Session::holding`]), the use is judged, taken and recorded ([`broker::Holding::pass`]), and the call is made
+//! with the real key put in below hyper ([`broker::Passage::call`]); the door only streams.
+//!
 //! # The floors
 //! A module imports only from lower floors, and never from its own: a test reads the `use` lines.
 //! 0 [`clock`] [`sys`] [`manual`] · 1 [`secret`] · 2 [`model`] · 3 [`policy`] [`recipe`] [`wire`] · 4 [`attest`] [`vault`]

@@ -7,6 +7,7 @@ use crate::{
     sys::{
         page::{self, Protection},
         peer::{self, Method},
+        tcp,
     },
 };
 use prometheus_client::{
@@ -19,7 +20,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// What is known of the daemon from its start on.
 pub struct About {
@@ -27,12 +31,13 @@ pub struct About {
     started: Boottime,
     readable: bool,
     vault: PathBuf,
+    gateway: Option<SocketAddr>,
 }
 
 impl About {
     /// Taken at the start.
-    pub fn new(clock: Clock, readable: bool, vault: &Path) -> Self {
-        Self { started: clock.boot(), clock, readable, vault: vault.to_owned() }
+    pub fn new(clock: Clock, readable: bool, vault: &Path, gateway: Option<SocketAddr>) -> Self {
+        Self { started: clock.boot(), clock, readable, vault: vault.to_owned(), gateway }
     }
 
     fn uptime(&self) -> u64 {
@@ -50,7 +55,8 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "ready": broker.unready().is_none(),
         "vault": { "state": vault.state, "keys": vault.keys, "generation": vault.generation, "path": about.vault },
         "policy": policy,
-        "identity": { "method": method() },
+        "identity": { "method": peer::method().name(), "tcp": about.gateway.map(|_| by_tcp().name()) },
+        "gateway": { "listen": about.gateway },
         "memory": { "protection": protection(), "readable": about.readable },
         "leases": leases,
         "audit": audit,
@@ -60,11 +66,8 @@ pub fn status(broker: &Broker, about: &About) -> Value {
     })
 }
 
-fn method() -> &'static str {
-    match peer::method() {
-        Method::PeerPidfd => "SO_PEERPIDFD",
-        Method::ProcStartTime => "/proc start time",
-    }
+fn by_tcp() -> Method {
+    if tcp::works() { Method::SocketHolder } else { Method::Unseen }
 }
 
 fn protection() -> &'static str {

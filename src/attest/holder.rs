@@ -2,7 +2,7 @@
 //! It never takes a bearer's word for it, and never believes a process number by itself.
 
 use super::{Attestor, Peer};
-use crate::sys::{process::Process, procfs::ProcDir};
+use crate::sys::{descent::descends, process::Process, procfs::ProcDir};
 
 /// Why a peer may not use a key.
 #[derive(Debug, thiserror::Error)]
@@ -23,41 +23,28 @@ pub enum HolderError {
     Moved(u32),
 }
 
-/// How many processes may stand between a peer and its owner.
-const DEEPEST: usize = 64;
-
 impl Attestor {
-    /// Whether the peer is the owner or descends from it, in the owner's cgroup or one below.
+    /// Whether the peer is the owner or descends from it, in the owner's cgroup or one below. Of several processes at
+    /// one end of a connection, every one must be.
     ///
     /// # Errors
     /// [`HolderError`]; each of them means: denied.
     pub fn holds(&self, peer: &Peer, owner: &Process) -> Result<(), HolderError> {
-        let gone = || HolderError::Gone(peer.pid());
-        if peer.pid() != owner.pid {
-            let process = ProcDir::open(peer.credentials.pid).map_err(|_| gone())?;
-            descends(&process, peer, owner)?;
-            stayed(&process, peer, owner)?;
-        }
-        // Asked last: all that was read by a number was then read of the process that still has it.
-        if peer.still_there().is_ok() && owner.pidfd.is_alive() { Ok(()) } else { Err(gone()) }
+        peer.everyone().try_for_each(|one| holds(one, owner))
     }
 }
 
-/// A process whose parent ended was given another one, so a link that holds now has held all along.
-fn descends(process: &ProcDir, peer: &Peer, owner: &Process) -> Result<(), HolderError> {
+fn holds(peer: &Peer, owner: &Process) -> Result<(), HolderError> {
     let gone = || HolderError::Gone(peer.pid());
-    let mut number = process.parent().map_err(|_| gone())?;
-    for _ in 0..DEEPEST {
-        if number <= 1 && number.unsigned_abs() != owner.pid {
-            break;
+    if peer.pid() != owner.pid {
+        let process = ProcDir::open(peer.credentials.pid).map_err(|_| gone())?;
+        if !descends(&process, owner.pid).map_err(|_| gone())? {
+            return Err(HolderError::Stranger { peer: peer.pid(), owner: owner.pid });
         }
-        if number.unsigned_abs() == owner.pid {
-            return Ok(());
-        }
-        let next = ProcDir::open(number).and_then(|above| above.parent());
-        number = next.map_err(|_| gone())?;
+        stayed(&process, peer, owner)?;
     }
-    Err(HolderError::Stranger { peer: peer.pid(), owner: owner.pid })
+    // Asked last: all that was read by a number was then read of the process that still has it.
+    if peer.still_there().is_ok() && owner.pidfd.is_alive() { Ok(()) } else { Err(gone()) }
 }
 
 /// Where no unified cgroup is mounted, descent alone must do.

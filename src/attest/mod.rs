@@ -4,6 +4,7 @@
 mod exe;
 mod holder;
 mod parent;
+mod tcp;
 mod unit;
 
 pub use holder::HolderError;
@@ -18,11 +19,13 @@ use crate::{
 };
 use exe::{FileId, Hashes};
 use std::{collections::BTreeSet, os::fd::BorrowedFd, path::PathBuf};
+use tokio::sync::Semaphore;
 
 /// Makes principals of peers; remembers hashes of programs between calls.
 pub struct Attestor {
     hashes: Hashes,
     own_exe: Option<FileId>,
+    looks: Semaphore,
 }
 
 /// One connected process: the kernel's word at connect, and the program it ran when we first looked.
@@ -31,6 +34,8 @@ pub struct Peer {
     exe: Option<PathBuf>,
     program: Option<FileId>,
     socket: &'static str,
+    /// Other processes that hold the same end of a TCP connection.
+    others: Vec<Peer>,
 }
 
 /// Why a peer is refused before or between its requests.
@@ -50,17 +55,12 @@ pub enum AttestError {
 impl Attestor {
     /// An attestor that hashes programs of up to `largest_exe` bytes.
     pub fn new(largest_exe: u64) -> Self {
-        Self { hashes: Hashes::new(largest_exe), own_exe: FileId::of_self() }
+        Self { hashes: Hashes::new(largest_exe), own_exe: FileId::of_self(), looks: Semaphore::new(tcp::AT_ONCE) }
     }
 
     /// Takes the facts of a connection before a byte of it is read.
     pub fn meet(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Peer, AttestError> {
-        let credentials = peer::credentials(connection)?;
-        let exe = path(&credentials);
-        let program = FileId::of_process(credentials.pid);
-        let peer = Peer { credentials, exe, program, socket };
-        peer.still_there()?;
-        Ok(peer)
+        Peer::of(peer::credentials(connection)?, socket)
     }
 
     /// What the rules need to know of the peer now. Facts that can't be read are absent.
@@ -98,6 +98,14 @@ impl Attestor {
 }
 
 impl Peer {
+    fn of(credentials: PeerCredentials, socket: &'static str) -> Result<Self, AttestError> {
+        let exe = path(&credentials);
+        let program = FileId::of_process(credentials.pid);
+        let peer = Self { credentials, exe, program, socket, others: Vec::new() };
+        peer.still_there()?;
+        Ok(peer)
+    }
+
     /// Its process number, for people.
     pub fn pid(&self) -> u32 {
         self.credentials.pid.unsigned_abs()

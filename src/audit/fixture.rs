@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::{Boottime, Clock};
 use crate::model::{LeaseId, Principal, RequestId, Scope, Ttl};
-use crate::policy::{Detach, Permit, Rule, Rules, TtlRange, judge};
+use crate::policy::{Bearer, Detach, Permit, Rule, Rules, TtlRange, judge};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -58,6 +58,7 @@ pub(super) fn permit(key: &str) -> Permit {
         share: None,
         detach: Detach::Refused,
         risky: Default::default(),
+        bearer: Bearer::NotEnough,
     };
     let request = serde_json::from_value(serde_json::json!({ "key": key })).unwrap();
     judge(&Rules(vec![rule]), &principal("/bin/sh"), &request, Boottime::from_nanos(0)).unwrap()

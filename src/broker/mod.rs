@@ -22,7 +22,7 @@ pub use session::{Grant, Session, Whoami};
 pub use status::{Counters, Status};
 
 use crate::{
-    attest::{Attestor, Peer},
+    attest::{AttestError, Attestor, Peer},
     audit::{Action, Audit},
     clock::{Boottime, Clock},
     issuer::Issuer,
@@ -153,8 +153,22 @@ impl Broker {
     /// Nothing is told to a peer that cannot be identified: the connection is closed. A user with too many
     /// connections is told `busy`.
     pub fn admit(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Session, Refusal> {
+        self.seated(self.0.attestor.meet(connection, socket), socket)
+    }
+
+    /// The same for a connection on loopback TCP, whose peer is looked up. One that cannot be told is admitted, and
+    /// has then what a rule gives to a mere bearer.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub async fn admit_tcp(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Session, Refusal> {
+        let met = self.0.attestor.meet_tcp(connection, socket).await;
+        self.seated(met, socket)
+    }
+
+    fn seated(&self, met: Result<Peer, AttestError>, socket: &'static str) -> Result<Session, Refusal> {
         let id = self.request_id();
-        let peer = self.0.attestor.meet(connection, socket).map_err(|fault| {
+        let peer = met.map_err(|fault| {
             debug!(%fault, "a peer was turned away");
             let _ = self.0.audit.action(None, Action::PeerRefused { uid: None, why: "it cannot be identified" });
             Refusal::new(Code::Denied, id)

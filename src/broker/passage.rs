@@ -6,8 +6,8 @@ use crate::{
     audit::{Action, Decision, Judged, KeyChange, Outcome, Verdict},
     issuer::Witness,
     ledger::{Cut, Held},
-    model::{CallPath, Code, KeyName, Refusal, Shape, Usage},
-    policy::{self, Granted, Permit, Use},
+    model::{CallPath, Code, KeyName, Principal, Refusal, Shape, Usage},
+    policy::{self, Bearer, Granted, Permit, Use},
     recipe::{Risk, Way},
     upstream::{Download, Upload},
     wire::{Echo, EchoGuard},
@@ -141,7 +141,7 @@ impl Holding<'_> {
             last: self.held.last,
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
-        let principal = broker.attestor.identify(&self.session.peer, &self.session.broker.policy().needs).await?;
+        let principal = self.principal().await?;
         let cut = broker.ledger.take_use(self.held.lease)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease };
         if let Err(fault) = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged }) {
@@ -164,6 +164,7 @@ impl Holding<'_> {
     async fn find_way(&self, call: &Call<'_>) -> Result<Way, Stop> {
         let broker = &self.session.broker.0;
         match &self.held.owner {
+            _ if self.session.peer.bearer().is_some() => self.bearer_is_enough()?,
             Some(owner) => broker.attestor.holds(&self.session.peer, owner)?,
             None => self.is_the_rules().await?,
         }
@@ -177,19 +178,40 @@ impl Holding<'_> {
     /// A key without a process is good for whom its rule would give it to now.
     async fn is_the_rules(&self) -> Result<(), Stop> {
         let (broker, policy) = (&self.session.broker.0, self.session.broker.policy());
-        let principal = broker.attestor.identify(&self.session.peer, &policy.needs).await?;
         let terms = &self.held.terms;
-        let gives = |rule: &policy::Rule| rule.name == terms.rule && rule.speaks_of(&principal, &terms.key);
-        let same = principal.uid == terms.uid && policy.rules.0.iter().any(gives);
-        if same { Ok(()) } else { Err(Stop::NotTheHolder) }
+        for peer in self.session.peer.everyone() {
+            let principal = broker.attestor.identify(peer, &policy.needs).await?;
+            let gives = |rule: &policy::Rule| rule.name == terms.rule && rule.speaks_of(&principal, &terms.key);
+            if principal.uid != terms.uid || !policy.rules.0.iter().any(gives) {
+                return Err(Stop::NotTheHolder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where nobody can tell who the peer is, the rule of the lease says whether having the key is enough.
+    fn bearer_is_enough(&self) -> Result<(), Stop> {
+        let (policy, terms) = (self.session.broker.policy(), &self.held.terms);
+        let says = |rule: &policy::Rule| rule.name == terms.rule && rule.bearer == Bearer::Enough;
+        if policy.rules.0.iter().any(says) { Ok(()) } else { Err(Stop::Unseen) }
+    }
+
+    /// Who is put on record: what can be told of the peer.
+    async fn principal(&self) -> Result<Principal, Stop> {
+        let session = self.session;
+        match session.peer.bearer() {
+            Some(bare) => Ok(bare),
+            None => {
+                let needs = &session.broker.policy().needs;
+                Ok(session.broker.0.attestor.identify(&session.peer, needs).await?)
+            }
+        }
     }
 
     /// A no with its record: who tried, and which lease.
     async fn refused(&self, stop: &Stop) -> Refusal {
         let broker = &self.session.broker.0;
-        let needs = &self.session.broker.policy().needs;
-        let known = broker.attestor.identify(&self.session.peer, needs).await;
-        if let Ok(principal) = known
+        if let Ok(principal) = self.principal().await
             && self.session.room_for_a_refusal().is_ok()
         {
             let judged = Judged::Refused { key: Some(&self.held.terms.key), code: stop.code().0 };

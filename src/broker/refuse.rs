@@ -44,6 +44,8 @@ pub(super) enum Stop {
     Holder(#[from] HolderError),
     #[error("a virtual key was used by a peer that its rule does not speak of")]
     NotTheHolder,
+    #[error("a virtual key was used by a peer of which only the user is known, and its rule wants a process")]
+    Unseen,
     #[error("a virtual key was used for another provider than its key's")]
     Provider,
     #[error("a call that would hand out another credential is never passed on")]
@@ -91,6 +93,7 @@ impl Stop {
                 (Code::Denied, None, "the key is another process's")
             }
             Stop::Holder(HolderError::Moved(_)) => (Code::Denied, None, "the peer left its owner's cgroup"),
+            Stop::Unseen => (Code::Denied, None, "the peer cannot be told, and a bearer alone is not enough"),
             Stop::Provider => (Code::Denied, None, "the key is another provider's"),
         }
     }

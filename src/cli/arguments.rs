@@ -1,12 +1,14 @@
 //! The command line as data: every command, its arguments and their help.
 //! It must never have an argument that takes a secret, nor quote one that was given by mistake.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use super::exec::ExecArguments;
 use super::help;
 use super::words::{NoSecret, Pair, ScopeWord, Unquoted};
 use crate::model::{KeyName, Kind, Selector, Ttl};
@@ -105,6 +107,16 @@ pub(super) enum Ask {
     /// Mint a short-lived token and print it alone
     #[command(before_help = help::MINT)]
     Mint(MintArguments),
+    /// Run a command with virtual keys in its environment; they end with it
+    #[command(before_help = help::EXEC)]
+    Exec(ExecArguments),
+    /// The stage of `exec --sandbox` that stands in the sandbox before the command.
+    #[command(hide = true)]
+    ExecInside {
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
     /// List your live leases, or everybody's
     #[command(before_help = help::LEASES)]
     Leases(LeasesArguments),

@@ -20,6 +20,19 @@ pub(super) fn control_socket(said: Option<PathBuf>) -> PathBuf {
     socket(said.or_else(|| variable("SIXTY_CONTROL_SOCKET").map(PathBuf::from)), "control.sock")
 }
 
+/// The gateway's socket: what was said, else `SIXTY_GATEWAY_SOCKET`, else the one beside the broker's.
+pub(super) fn gateway_socket(said: Option<PathBuf>, broker: &Path) -> PathBuf {
+    let named = said.or_else(|| variable("SIXTY_GATEWAY_SOCKET").map(PathBuf::from));
+    named.unwrap_or_else(|| broker.with_file_name("gateway.sock"))
+}
+
+/// Folders of ours that hold keys, sealed or not, and sockets: nothing for a sandbox to look into.
+pub(super) fn private_folders() -> Vec<PathBuf> {
+    let config = directories::BaseDirs::new().map(|dirs| dirs.config_dir().join("sixty"));
+    let own = [state(), config, Some("/var/lib/sixty".into()), Some("/etc/sixty".into())];
+    own.into_iter().flatten().filter(|folder| folder.is_dir()).collect()
+}
+
 /// Where the audit lies when nobody says otherwise: the user's file if there is one, else the system's.
 pub(super) fn audit_file() -> PathBuf {
     let own = state().map(|state| state.join("audit.ndjson"));

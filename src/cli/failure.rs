@@ -66,6 +66,16 @@ pub(super) enum Failure {
     /// A file of the audit is not as it was written.
     #[error("{0}")]
     Audit(String),
+    /// A job can't be run as it was asked.
+    #[error("{what}")]
+    Job {
+        /// What was wrong.
+        what: String,
+        /// What to do about it.
+        advice: &'static str,
+        /// The exit code.
+        exit: Exit,
+    },
     /// The person said no.
     #[error("nothing was done")]
     Declined,
@@ -115,6 +125,7 @@ impl Failure {
             Self::Refused { problem, .. } => exit_of(problem),
             Self::Hangup => Exit::Success,
             Self::Input { .. } => Exit::Usage,
+            Self::Job { exit, .. } => *exit,
             Self::Client(ClientError::TooLarge { .. } | ClientError::Runtime(_))
             | Self::Answer(_)
             | Self::Clipboard { .. }
@@ -136,7 +147,7 @@ impl Failure {
             Self::Client(ClientError::Broken { .. }) => "its log tells why; `sixty status` whether it still runs",
             Self::Refused { advice: Some(advice), .. } => return Some(advice.clone()),
             Self::Refused { problem, .. } => return advice_on(problem),
-            Self::Input { advice, .. } => advice,
+            Self::Input { advice, .. } | Self::Job { advice, .. } => advice,
             Self::Answer(_) => {
                 "are this program and the daemon of one version? compare `sixty --version` and `sixty status`"
             }

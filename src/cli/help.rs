@@ -88,6 +88,13 @@ Examples:
   sixty mint dashscope/main --kind virtual --uses 3 --scope methods=POST --scope models='qwen-*'
   sixty mint dashscope/main --copy";
 
+pub(super) const EXEC: &str = "\
+Examples:
+  sixty exec dashscope/main -- python agent.py
+  sixty exec dashscope/main --sandbox --bind . -- sh -c 'qwen < task.txt'
+  sixty exec dashscope/main --ttl 5m -- sh       a shell with a key for 5 minutes
+It sets OPENAI_BASE_URL, OPENAI_API_KEY and their like; the real key stays with the daemon.";
+
 pub(super) const LEASES: &str = "\
 Examples:
   sixty leases                   those of this user's processes

@@ -12,6 +12,7 @@ mod audit;
 mod clipboard;
 mod entry;
 mod environment;
+mod exec;
 mod failure;
 mod help;
 mod key;
@@ -72,11 +73,13 @@ pub fn new_passphrase() -> Result<crate::secret::Secret, ExitCode> {
 
 /// Does one command of the caller's side and tells how it went.
 pub fn run(command: ClientCommand) -> ExitCode {
-    let exit = match dispatch(&Doors::of(command.sockets), *command.ask) {
-        Ok(()) => Exit::Success,
-        Err(failure) => failure.report(),
+    let doors = Doors::of(command.sockets);
+    let done = match *command.ask {
+        Ask::Exec(arguments) => exec::exec(&doors, arguments),
+        Ask::ExecInside { command } => exec::inside(&command),
+        ask => dispatch(&doors, ask).map(|()| ExitCode::SUCCESS),
     };
-    exit.into()
+    done.unwrap_or_else(|failure| failure.report().into())
 }
 
 impl Arguments {
@@ -105,6 +108,8 @@ fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
     match ask {
         Ask::Key(command) => dispatch_key(doors, command),
         Ask::Mint(arguments) => mint::mint(doors, arguments),
+        // These end as their command does: `run` has taken them.
+        Ask::Exec(_) | Ask::ExecInside { .. } => Ok(()),
         Ask::Leases(arguments) => lease::list(doors, &arguments),
         Ask::Revoke(arguments) => lease::revoke(doors, &arguments),
         Ask::Lock(show) => lock::lock(doors, &show),

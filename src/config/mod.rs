@@ -5,6 +5,7 @@ mod bounds;
 mod context;
 mod fault;
 mod file;
+mod gateway;
 mod mask;
 mod nearest;
 mod options;
@@ -24,7 +25,7 @@ pub use context::Context;
 pub use fault::{Fault, Faults, Paint, Severity, Spot};
 pub use file::load;
 pub use options::{
-    Audit, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Vault,
+    Audit, Daemon, Format, Gateway, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Vault,
 };
 pub use paths::{Bases, Mode, Paths, environment};
 pub use start::default_text;
@@ -41,6 +42,8 @@ pub struct Config {
     pub daemon: Daemon,
     /// `[limits]`
     pub limits: Limits,
+    /// `[gateway]`
+    pub gateway: Gateway,
     /// `[upstream]`
     pub upstream: Upstream,
     /// `[vault]`
@@ -82,6 +85,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
     Config {
         daemon: sections::daemon(root.table("daemon")),
         limits: sections::limits(root.table("limits")),
+        gateway: gateway::gateway(root.table("gateway")),
         upstream: sections::upstream(root.table("upstream")),
         vault: sections::vault(root.table("vault")),
         audit: sections::audit(root.table("audit")),

@@ -1,7 +1,7 @@
 //! What each module is told, as plain data with its defaults. It never refers to the modules themselves.
 
 use crate::model::Rate;
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// `[daemon]`: the process and its places. A path that is none is the contract's (see `Paths`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,15 @@ impl Default for Limits {
             request_time: Duration::from_secs(30),
         }
     }
+}
+
+/// `[gateway]`: the gateway beside its Unix socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gateway {
+    /// A loopback address to listen on by TCP; none: it does not.
+    pub listen: Option<SocketAddr>,
+    /// Origins of web pages that may call by TCP.
+    pub origins: Vec<String>,
 }
 
 /// `[upstream]`: calls to providers.

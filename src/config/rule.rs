@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{Kind, Malformed, Pattern},
-    policy::{Detach, Risky, Rule, Rules},
+    policy::{Bearer, Detach, Risky, Rule, Rules},
 };
 
 /// Reads all rules; `value` is the whole list.
@@ -47,6 +47,7 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
     let detached = table.take("detached").and_then(|value| value.flag()).unwrap_or_default();
     let risky = table
         .word("risky", &[("refused", Risky::Refused), ("single_use", Risky::SingleUse), ("allowed", Risky::Allowed)]);
+    let alone = table.take("bearer_alone");
     bounds::approve(table);
     let mut rule = Rule {
         name: name.unwrap_or_default().to_owned(),
@@ -60,9 +61,10 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
         share,
         detach: if detached { Detach::Allowed } else { Detach::Refused },
         risky,
+        bearer: if alone.and_then(|value| value.flag()) == Some(true) { Bearer::Enough } else { Bearer::NotEnough },
     };
     (rule.peer, rule.keys, rule.kinds) = (peer?, keys?, kinds?);
-    only_for_virtual(&rule, uses.into_iter().chain(scope));
+    only_for_virtual(&rule, uses.into_iter().chain(scope).chain(alone));
     cap(&mut rule, &ttl, context);
     name.map(|_| rule)
 }
@@ -116,7 +118,7 @@ fn only_for_virtual<'a>(rule: &Rule, fields: impl Iterator<Item = Value<'a>>) {
         return;
     }
     for field in fields {
-        let message = format!("`{}` bounds virtual keys alone, and this rule gives none", field.key());
+        let message = format!("`{}` is about virtual keys alone, and this rule gives none", field.key());
         field.warning(
             message,
             "the provider's own tokens cannot be narrowed: add \"virtual\" to kinds, or leave it out",

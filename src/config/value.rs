@@ -62,6 +62,11 @@ impl<'a> Value<'a> {
         self.inner.get_ref().as_str() == Some("")
     }
 
+    /// Whether it is `[]`, which for some fields says "none".
+    pub(super) fn is_empty_list(&self) -> bool {
+        self.inner.get_ref().as_array().is_some_and(|list| list.is_empty())
+    }
+
     pub(super) fn is_text(&self) -> bool {
         self.inner.get_ref().is_str()
     }

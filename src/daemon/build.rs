@@ -16,7 +16,7 @@ use crate::{
     upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
 };
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
 /// What is served, and the ledger whose reaper must run.
 pub(super) struct House {
@@ -30,6 +30,7 @@ pub(super) async fn build(
     config: &Config,
     paths: &Paths,
     clock: &Clock,
+    gateway: Option<SocketAddr>,
 ) -> Result<House, DaemonError> {
     places::own(Some(&paths.state), 0o700)?;
     let audit = Audit::open(audit_options(config, paths), clock.clone())?;
@@ -43,7 +44,7 @@ pub(super) async fn build(
         audit: audit.clone(),
         clock: clock.clone(),
     };
-    let issuer = Issuer::new(parts, issuer_options(config));
+    let issuer = Issuer::new(parts, issuer_options(config, gateway));
     let limits = &config.limits;
     let ledger = Ledger::new(
         LedgerOptions { leases: limits.leases as usize, leases_per_uid: limits.leases_per_uid as usize },
@@ -90,6 +91,7 @@ pub(super) fn gateway_options(config: &Config) -> GatewayOptions {
         idle_time: limits.idle_time,
         body_time: limits.body_time,
         look_bytes: limits.look_bytes,
+        origins: config.gateway.origins.clone(),
     }
 }
 
@@ -137,12 +139,12 @@ fn upstream_options(config: &Config) -> UpstreamOptions {
     }
 }
 
-fn issuer_options(config: &Config) -> IssuerOptions {
+fn issuer_options(config: &Config, gateway: Option<SocketAddr>) -> IssuerOptions {
     IssuerOptions {
         loopback: config.upstream.loopback,
         clock_tolerance: config.upstream.clock_tolerance,
         mints_per_key: config.upstream.mints_per_key as usize,
-        gateway: "http://localhost".into(),
+        gateway: gateway.map_or("http://localhost".into(), |address| format!("http://{address}")),
     }
 }
 

@@ -8,7 +8,10 @@ use crate::{
         socket::{Modes, Place, bind_unix},
     },
 };
-use std::os::unix::net::UnixListener;
+use std::{
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+};
 
 /// One listening socket; its place is ours to remove only if we made it.
 pub(super) struct Listening {
@@ -36,6 +39,13 @@ pub(super) fn listen(paths: &Paths) -> Result<Sockets, DaemonError> {
     let control = one("control", &paths.control, control_modes())?;
     let gateway = one("gateway", &paths.gateway, broker_modes())?;
     Ok(Sockets { broker, control, gateway })
+}
+
+/// The gateway by TCP, where the config wants it, and the address that it has: port 0 has become a real one.
+pub(super) fn gateway_tcp(wanted: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, DaemonError> {
+    let Some(address) = wanted else { return Ok(None) };
+    let bound = TcpListener::bind(address).and_then(|listener| listener.local_addr().map(|at| (listener, at)));
+    bound.map(Some).map_err(|fault| DaemonError::Port(address, fault))
 }
 
 /// Policy decides who gets a key, not the mode; a user's own directory is closed to others all the same.

@@ -57,6 +57,9 @@ pub enum DaemonError {
     /// A socket cannot be had.
     #[error(transparent)]
     Bind(#[from] crate::sys::socket::BindError),
+    /// A TCP port cannot be had.
+    #[error("{0}: the gateway can't listen there: {1}; choose another port, or 0 for any free one")]
+    Port(std::net::SocketAddr, std::io::Error),
     /// A directory of ours is not ours.
     #[error(transparent)]
     Directory(#[from] crate::sys::dir::DirError),
@@ -76,7 +79,7 @@ impl DaemonError {
         ExitCode::from(match self {
             Self::Config(_) | Self::Recipe(_) | Self::Tls(_) | Self::Vault(_) => 78,
             Self::Confine(_) | Self::Traced => 77,
-            Self::Bind(_) | Self::Audit(crate::audit::AuditError::Busy(_)) => 69,
+            Self::Bind(_) | Self::Port(..) | Self::Audit(crate::audit::AuditError::Busy(_)) => 69,
             _ => 1,
         })
     }

@@ -16,6 +16,7 @@ use crate::{
     sys::{
         alloc,
         socket::{BindError, Modes, Place, bind_unix},
+        tcp,
     },
 };
 use std::{os::unix::net::UnixListener, path::PathBuf, sync::Arc, time::Duration};
@@ -30,7 +31,9 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
         warn!("the config has warnings; `sixty check` shows them");
     }
     let mut signals = Signals::new()?;
-    let House { broker, ledger } = build::build(options, &config, &paths, &clock).await?;
+    let listener = listen::gateway_tcp(config.gateway.listen)?;
+    let address = listener.as_ref().map(|(_, address)| *address);
+    let House { broker, ledger } = build::build(options, &config, &paths, &clock, address).await?;
     let sockets = listen::listen(&paths)?;
     let _reaper = ledger.spawn_reaper().map_err(|fault| DaemonError::Kernel("no timer", fault.into()))?;
     broker.start(env!("CARGO_PKG_VERSION"));
@@ -38,12 +41,16 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
     if by_itself && let Err(fault) = broker.unlock(None, None, Rollback::Refuse).await {
         error!(%fault, "the vault stays locked");
     }
-    let about = Arc::new(About::new(clock.clone(), options.readable_by_parent, &paths.vault));
+    let about = Arc::new(About::new(clock.clone(), options.readable_by_parent, &paths.vault, address));
     let limits = build::endpoint_options(&config);
     let loops = loops::start(config.daemon.workers)?;
     let endpoint =
         |door| Entrance::Endpoint(endpoint::Entrance::new(door, broker.clone(), clock.clone(), limits, loops.clone()));
     let through = gateway::Entrance::new(broker.clone(), build::gateway_options(&config), loops.clone());
+    let by_tcp = listener.map(|(listener, _)| through.serve_tcp(&listener)).transpose().map_err(unserved)?;
+    if by_tcp.is_some() && !tcp::works() {
+        warn!("this kernel or /proc does not tell who calls by TCP: only rules with bearer_alone let anybody call");
+    }
     let (open, closed) = (listen::broker_modes(), listen::control_modes());
     let mut doors = [
         Served::open(sockets.broker, endpoint(Door::Broker), paths.broker, open)?,
@@ -51,13 +58,19 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
         Served::open(sockets.gateway, Entrance::Gateway(through), paths.gateway, open)?,
     ];
     let [at, control, gateway] = doors.each_ref().map(|door| door.path.display());
-    info!(broker = %at, %control, %gateway, "serving");
+    let by = address.map_or("off".to_owned(), |address| address.to_string());
+    info!(broker = %at, %control, %gateway, tcp = %by, "serving");
     notify::ready(&told(&broker));
     keep(&broker, &config, &mut signals, &mut doors).await;
     info!("draining");
     notify::stopping();
     let [broker_door, control_door, gateway_door] = doors.map(|door| door.close(config.daemon.drain));
-    tokio::join!(broker_door, control_door, gateway_door);
+    let tcp_door = async {
+        if let Some(server) = by_tcp {
+            server.drain(config.daemon.drain).await;
+        }
+    };
+    tokio::join!(broker_door, control_door, gateway_door, tcp_door);
     broker.stop();
     Ok(())
 }

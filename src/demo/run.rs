@@ -12,6 +12,7 @@ mod refusal;
 mod stage;
 mod step;
 mod telling;
+mod through;
 mod token;
 
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ pub(super) enum Afterwards {
 /// What shells say of a program that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
-const STORY: [Step; 18] = [
+const STORY: [Step; 22] = [
     Step { name: "stand-in", proves: "a pretend Model Studio asks for TLS and a key", act: opening::stand_in },
     Step { name: "broker", proves: "a real broker starts from nothing in a private folder", act: opening::broker },
     Step { name: "store", proves: "a key goes in and is never shown again", act: opening::store },
@@ -47,7 +48,15 @@ const STORY: [Step; 18] = [
         proves: "a key of the broker's own is minted, and is no provider's",
         act: token::mint_virtual,
     },
-    Step { name: "revoke", proves: "a revoked virtual key is no live lease any more", act: token::revoke },
+    Step {
+        name: "gateway",
+        proves: "at the gateway a virtual key is good, and the real one is put in",
+        act: through::call,
+    },
+    Step { name: "stream", proves: "an answer streams through the gateway event by event", act: through::stream },
+    Step { name: "copied", proves: "a virtual key is worthless in another process", act: through::copied },
+    Step { name: "sandbox", proves: "a job without any network calls through the gateway", act: through::sandbox },
+    Step { name: "revoke", proves: "a revoked virtual key is good for nothing at once", act: token::revoke },
     Step { name: "unknown", proves: "a key that there is not is denied", act: refusal::unknown },
     Step { name: "rules", proves: "a key that no rule gives is denied in the same words", act: refusal::outside },
     Step { name: "stranger", proves: "another user of this machine is denied", act: refusal::stranger },

@@ -4,7 +4,7 @@
 use super::{
     GatewayOptions,
     answer::refusal,
-    forward::{Told, forward},
+    forward::{By, Told, forward},
 };
 use crate::{
     broker::{Broker, Session},
@@ -20,7 +20,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::UnixStream,
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
     sync::{Semaphore, watch},
 };
 
@@ -37,16 +38,42 @@ pub(super) struct House {
 /// How long a call whose lease has ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
+/// A connection, by either way.
+pub(super) enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// Identifies a connection and serves it. Who cannot be identified is told nothing.
+pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Receiver<bool>) {
+    match stream {
+        Stream::Unix(stream) => match house.broker.admit(stream.as_fd(), "gateway") {
+            Err(refusal) if refusal.code != Code::Busy => {}
+            admitted => serve(&house, By::Unix, admitted, stream, closing).await,
+        },
+        Stream::Tcp(stream) => match house.broker.admit_tcp(stream.as_fd(), "gateway").await {
+            Err(refusal) if refusal.code != Code::Busy => {}
+            admitted => {
+                // Events of a stream are small, and each is awaited.
+                let _ = stream.set_nodelay(true);
+                serve(&house, By::Tcp, admitted, stream, closing).await;
+            }
+        },
+    }
+}
+
 /// Serves one connection until it ends, says nothing for too long, its lease ends, or the house closes. A websocket is
 /// the same connection, and has its place until it ends.
-pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: watch::Receiver<bool>) {
-    let admitted = match house.broker.admit(stream.as_fd(), "gateway") {
-        Err(refusal) if refusal.code != Code::Busy => return,
-        admitted => admitted,
-    };
+async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    house: &House,
+    by: By,
+    admitted: Result<Session, Refusal>,
+    stream: S,
+    mut closing: watch::Receiver<bool>,
+) {
     let (running, run) = watch::channel(None);
-    let told = Told { running, websocket: Mutex::default() };
-    speak(&house, &admitted, stream, (&told, run), &mut closing).await;
+    let told = Told { by, running, websocket: Mutex::default() };
+    speak(house, &admitted, stream, (&told, run), &mut closing).await;
     let websocket = told.websocket.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(websocket) = websocket {
         tokio::select! {
@@ -57,10 +84,10 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
 }
 
 /// Speaks HTTP.
-async fn speak(
+async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     house: &House,
     admitted: &Result<Session, Refusal>,
-    stream: UnixStream,
+    stream: S,
     (told, mut run): (&Told, watch::Receiver<Option<Cut>>),
     closing: &mut watch::Receiver<bool>,
 ) {

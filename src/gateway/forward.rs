@@ -9,6 +9,7 @@ use super::{
     key::KeyFault,
     stream::Stream,
     upgrade::{self, Websocket},
+    web,
 };
 use crate::{
     broker::{Session, Upload, Way},
@@ -25,9 +26,20 @@ use hyper::{
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// What a call tells the connection that it came by.
+/// How a request came.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum By {
+    /// The Unix socket, which no web page can reach.
+    Unix,
+    /// TCP.
+    Tcp,
+}
+
+/// What a call and the connection that it came by know of each other.
 pub(super) struct Told {
-    /// What would cut it.
+    /// How the connection came.
+    pub(super) by: By,
+    /// What would cut the call.
     pub(super) running: watch::Sender<Option<Cut>>,
     /// What the connection becomes when it has been answered.
     pub(super) websocket: Mutex<Option<Websocket>>,
@@ -57,6 +69,10 @@ async fn passed(
 ) -> Result<Response<Outgoing>, Refusal> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    if matches!(told.by, By::Tcp) {
+        let id = session.broker().request_id();
+        web::check(&parts.headers, &options.origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
+    }
     let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
     let holding = session.holding(&head.key.digest(), &head.call()).await?;
     let way = holding.way().cloned().ok_or_else(|| malformed(session, "nothing is there"))?;

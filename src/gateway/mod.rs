@@ -1,4 +1,5 @@
-//! The gateway: a virtual key in, the provider's answer out. An injecting reverse proxy for HTTP/1.1, on a Unix socket.
+//! The gateway: a virtual key in, the provider's answer out. An injecting reverse proxy for HTTP/1.1, on a Unix
+//! socket and on loopback TCP.
 //! It never holds the real key, never takes the provider's host from a request, and passes nothing on that it has not
 //! understood.
 
@@ -13,13 +14,14 @@ mod serve;
 mod stream;
 mod upgrade;
 mod watch;
+mod web;
 
 pub use serve::{Entrance, Server};
 
 use std::time::Duration;
 
 /// Bounds of every connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct GatewayOptions {
     /// Open connections in all.
     pub connections: usize,
@@ -31,4 +33,6 @@ pub struct GatewayOptions {
     pub body_time: Duration,
     /// The largest body that is looked into, in bytes.
     pub look_bytes: usize,
+    /// Origins of web pages that may call by TCP.
+    pub origins: Vec<String>,
 }

@@ -2,13 +2,13 @@
 
 use super::{
     GatewayOptions,
-    connection::{House, attend},
+    connection::{House, Stream, attend},
 };
 use crate::{broker::Broker, sys::scrub};
 use nix::errno::Errno;
 use std::{
-    io,
-    os::unix::net::UnixListener as StdListener,
+    io, net,
+    os::unix,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::UnixListener,
+    net::{TcpListener, UnixListener},
     runtime::Handle,
     sync::{Semaphore, watch},
     task::JoinHandle,
@@ -49,12 +49,22 @@ impl Entrance {
     }
 
     /// Serves a listener until the server is drained. It comes from outside, so that tests choose it.
-    pub fn serve(&self, listener: &StdListener) -> io::Result<Server> {
+    pub fn serve(&self, listener: &unix::net::UnixListener) -> io::Result<Server> {
         listener.set_nonblocking(true)?;
+        self.serve_each(|| listener.try_clone().map(Plain::Unix))
+    }
+
+    /// The same for one on loopback TCP.
+    pub fn serve_tcp(&self, listener: &net::TcpListener) -> io::Result<Server> {
+        listener.set_nonblocking(true)?;
+        self.serve_each(|| listener.try_clone().map(Plain::Tcp))
+    }
+
+    fn serve_each(&self, listener: impl Fn() -> io::Result<Plain>) -> io::Result<Server> {
         let (closing, closed) = watch::channel(false);
         let mut accepting = Vec::with_capacity(self.loops.len());
         for each in &self.loops {
-            let (listener, house, closed) = (listener.try_clone()?, self.house.clone(), closed.clone());
+            let (listener, house, closed) = (listener()?, self.house.clone(), closed.clone());
             accepting.push(scrub::spawn_shallow_on(each, accept(listener, house, closed)));
         }
         Ok(Server { accepting, closing })
@@ -77,12 +87,39 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: StdListener, house: Arc<House>, closing: watch::Receiver<bool>) {
-    let Ok(listener) = UnixListener::from_std(listener) else { return };
+/// A listener before it is a loop's.
+enum Plain {
+    Unix(unix::net::UnixListener),
+    Tcp(net::TcpListener),
+}
+
+enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    fn of(plain: Plain) -> io::Result<Self> {
+        match plain {
+            Plain::Unix(listener) => UnixListener::from_std(listener).map(Self::Unix),
+            Plain::Tcp(listener) => TcpListener::from_std(listener).map(Self::Tcp),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+        }
+    }
+}
+
+async fn accept(listener: Plain, house: Arc<House>, closing: watch::Receiver<bool>) {
+    let Ok(listener) = Listener::of(listener) else { return };
     loop {
         let Ok(slot) = house.slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let (house, closing) = (house.clone(), closing.clone());
                 scrub::spawn(async move {
                     attend(house.clone(), stream, closing).await;

@@ -4,6 +4,7 @@
 pub const TOPICS: &[(&str, &str)] = &[
     ("tour", include_str!("tour.md")),
     ("commands", include_str!("commands.md")),
+    ("gateway", include_str!("gateway.md")),
     ("audit", include_str!("audit.md")),
     ("systemd", include_str!("systemd.md")),
     ("vault-format", include_str!("vault-format.md")),
@@ -13,6 +14,8 @@ pub const TOPICS: &[(&str, &str)] = &[
 pub mod tour {}
 #[doc = include_str!("commands.md")]
 pub mod commands {}
+#[doc = include_str!("gateway.md")]
+pub mod gateway {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
 #[doc = include_str!("systemd.md")]

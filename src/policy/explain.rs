@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{Kind, Scope, Ttl},
-        policy::{Condition, Detach, Rule, TtlRange},
+        policy::{Bearer, Condition, Detach, Rule, TtlRange},
     };
 
     #[test]
@@ -74,6 +74,7 @@ mod tests {
             share: None,
             detach: Detach::Refused,
             risky: Default::default(),
+            bearer: Bearer::NotEnough,
         };
         let rules = Rules(vec![
             rule("unit", vec![Condition::Uid(1), Condition::Unit("ci.service".parse().unwrap())]),

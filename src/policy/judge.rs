@@ -117,7 +117,7 @@ fn holder(rule: &Rule, principal: &Principal) -> String {
 mod tests {
     use super::*;
     use crate::model::{Kind, Scope};
-    use crate::policy::{Condition, TtlRange};
+    use crate::policy::{Bearer, Condition, TtlRange};
 
     pub(crate) fn rule(name: &str, peer: Vec<Condition>) -> Rule {
         Rule {
@@ -132,6 +132,7 @@ mod tests {
             share: None,
             detach: Detach::Refused,
             risky: Default::default(),
+            bearer: Bearer::NotEnough,
         }
     }
 

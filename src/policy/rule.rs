@@ -27,6 +27,7 @@ impl Rules {
             share: None,
             detach: Detach::Allowed,
             risky: Risky::default(),
+            bearer: Bearer::NotEnough,
         }])
     }
 }
@@ -56,6 +57,8 @@ pub struct Rule {
     pub detach: Detach,
     /// Whether a virtual key is good for calls that delete, upload, train or start work that goes on alone.
     pub risky: Risky,
+    /// Whether a virtual key is good for a peer of which nothing can be told.
+    pub bearer: Bearer,
 }
 
 impl Rule {
@@ -99,6 +102,16 @@ pub enum Risky {
     SingleUse,
     /// Nothing more than any other call.
     Allowed,
+}
+
+/// Whether having a virtual key is enough where nobody can tell who the caller is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Bearer {
+    /// The caller must be seen to be the key's process or a descendant.
+    #[default]
+    NotEnough,
+    /// Whoever has it may use it.
+    Enough,
 }
 
 /// One thing that must be true of a peer. An absent fact makes it false.

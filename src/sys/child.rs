@@ -1,14 +1,18 @@
-//! A child process that ends with the thread that started it: `PR_SET_PDEATHSIG`, prctl(2).
-//! It must never be used for a daemon that is to outlive its starter.
+//! How a child process begins, between fork and exec: bound to its starter, hearing signals, with a descriptor.
+//! It must never allocate there, nor be used for a daemon that is to outlive its starter.
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
+
+use super::signals::all;
 
 /// Has the kernel kill what `command` starts as soon as the calling thread ends, even by SIGKILL.
 pub fn dies_with_us(command: &mut Command) -> &mut Command {
@@ -22,10 +26,55 @@ pub fn dies_with_us(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(bind) }
 }
 
+/// Has what `command` starts hear what [`super::signals::Signals`] has blocked here; else it would inherit that.
+pub fn hears(command: &mut Command) -> &mut Command {
+    let set = all();
+    let unblock = move || Ok(set.thread_unblock()?);
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    unsafe { command.pre_exec(unblock) }
+}
+
+/// Passes a descriptor on to what `command` starts, under its own number; gives the number.
+pub fn keep(command: &mut Command, fd: OwnedFd) -> RawFd {
+    let number = fd.as_raw_fd();
+    let pass = move || {
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    unsafe { command.pre_exec(pass) };
+    number
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_descriptor_is_passed_on_by_its_number_and_no_other_is() {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut command = Command::new("sh");
+        let number = keep(&mut command, theirs.into());
+        command.args(["-c", &format!("echo hello >&{number}; test ! -e /proc/self/fd/{}", ours.as_raw_fd())]);
+        assert!(command.status().unwrap().success());
+        drop(command);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut ours, &mut text).unwrap();
+        assert_eq!(text, "hello\n");
+    }
+
+    #[test]
+    fn a_child_hears_what_its_starter_has_blocked_only_if_told_to() {
+        std::thread::spawn(|| {
+            let _signals = super::super::signals::Signals::block().unwrap();
+            let interrupted = |command: &mut Command| command.args(["-c", "kill -INT $$; exit 3"]).status().unwrap();
+            assert_eq!(interrupted(&mut Command::new("sh")).code(), Some(3));
+            assert_eq!(interrupted(hears(&mut Command::new("sh"))).signal(), Some(libc::SIGINT));
+        })
+        .join()
+        .unwrap();
+    }
 
     #[test]
     fn a_child_does_not_outlive_its_starter() {

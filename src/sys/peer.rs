@@ -17,6 +17,22 @@ pub enum Method {
     PeerPidfd,
     /// /proc/PID opened at accept; uid and start time compared there.
     ProcStartTime,
+    /// On TCP: the holders of the socket that sock_diag(7) names, each by a pidfd. See [`super::tcp`].
+    SocketHolder,
+    /// On TCP, where its holders can't be seen: nothing but the user is known.
+    Unseen,
+}
+
+impl Method {
+    /// For `status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PeerPidfd => "SO_PEERPIDFD",
+            Self::ProcStartTime => "/proc start time",
+            Self::SocketHolder => "sock_diag and /proc/PID/fd",
+            Self::Unseen => "none: the user alone",
+        }
+    }
 }
 
 /// Why a peer is refused.
@@ -54,7 +70,7 @@ pub struct PeerCredentials {
     pub gid: u32,
     /// Process id in our namespace; a name for people, not a proof.
     pub pid: i32,
-    /// The handle on it; there whenever `method` is [`Method::PeerPidfd`].
+    /// The handle on it; there whenever `method` is [`Method::PeerPidfd`] or [`Method::SocketHolder`].
     pub pidfd: Option<Arc<Pidfd>>,
     /// Its /proc directory, opened before the last look at whether it was alive, so surely its own.
     /// Absent when we may not see it (hidepid).
@@ -65,6 +81,18 @@ pub struct PeerCredentials {
 }
 
 impl PeerCredentials {
+    /// A process that holds the socket of a TCP connection's other end.
+    pub(super) fn held(uid: u32, gid: u32, pid: i32, (pidfd, proc): (Arc<Pidfd>, ProcDir)) -> Self {
+        let (pidfd, proc, method) = (Some(pidfd), Some(proc), Method::SocketHolder);
+        Self { uid, gid, pid, pidfd, proc, method, start_time: None }
+    }
+
+    /// Somebody of this user. Nothing can be asked about it: it is never alive.
+    pub fn unseen(uid: u32) -> Self {
+        // The last number means "none" to the kernel (chown(2)); no group has it.
+        Self { uid, gid: u32::MAX, pid: 0, pidfd: None, proc: None, method: Method::Unseen, start_time: None }
+    }
+
     /// Whether the process that connected is still there. False when the kernel can't tell.
     pub fn is_alive(&self) -> bool {
         match (&self.pidfd, &self.proc) {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 
 /// A handle on one process: pidfd_open(2). Readable (poll, epoll) once that process has ended.
 #[derive(Debug)]
@@ -45,6 +46,17 @@ impl Pidfd {
                 Err(_) => return false,
             }
         }
+    }
+
+    /// Sends a signal to the process, and to no other: pidfd_send_signal(2).
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended, `EPERM` when it is not ours to send to.
+    pub fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        let (fd, nothing) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+        // SAFETY: no siginfo is given, which the call takes for "as kill does".
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as libc::c_int, nothing, 0) };
+        Errno::result(sent).map(drop)
     }
 
     /// Asks the kernel about the process; nothing where it can't be asked or the process is reaped.
@@ -99,12 +111,13 @@ mod tests {
     fn a_killed_process_is_dead_before_it_is_reaped_and_after() {
         let (mut child, pidfd) = sleeper();
         assert!(pidfd.is_alive());
-        child.kill().unwrap();
+        pidfd.signal(Signal::SIGKILL).unwrap();
         let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, 5000_u16).unwrap(), 1, "its end wakes a poll");
         assert!(!pidfd.is_alive(), "a zombie is not alive");
         child.wait().unwrap();
         assert!(!pidfd.is_alive());
+        assert_eq!(pidfd.signal(Signal::SIGKILL), Err(Errno::ESRCH));
     }
 
     #[test]

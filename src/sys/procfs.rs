@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
@@ -151,6 +151,14 @@ impl ProcDir {
         self.parsed("status", parse::uids)
     }
 
+    /// Real, effective, saved and file-system gid.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn gids(&self) -> Result<[u32; 4], ProcError> {
+        self.parsed("status", parse::gids)
+    }
+
     /// The process that traces it, 0 for none.
     ///
     /// # Errors
@@ -205,6 +213,12 @@ impl ProcDir {
     }
 }
 
+impl AsFd for ProcDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
 fn fault(pid: i32, name: &'static str, errno: Errno) -> ProcError {
     match errno {
         Errno::ESRCH | Errno::ENOENT => ProcError::Gone { pid },
@@ -227,8 +241,16 @@ mod parse {
     }
 
     pub(super) fn uids(text: &str) -> Option<[u32; 4]> {
-        let uids: Vec<u32> = status(text, "Uid:")?.split_ascii_whitespace().flat_map(str::parse).collect();
-        uids.try_into().ok()
+        four(status(text, "Uid:")?)
+    }
+
+    pub(super) fn gids(text: &str) -> Option<[u32; 4]> {
+        four(status(text, "Gid:")?)
+    }
+
+    fn four(ids: &str) -> Option<[u32; 4]> {
+        let ids: Vec<u32> = ids.split_ascii_whitespace().flat_map(str::parse).collect();
+        ids.try_into().ok()
     }
 
     pub(super) fn cgroup(text: &str) -> Option<&str> {

@@ -8,7 +8,7 @@ use crate::{
 use serde_json::Value;
 
 /// Every command that has a help of its own.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "",
     "demo",
     "init",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 25] = [
     "key remove",
     "key test",
     "mint",
+    "exec",
     "leases",
     "revoke",
     "lock",
@@ -37,13 +38,14 @@ const COMMANDS: [&str; 25] = [
 ];
 
 /// Commands that ask a daemon, with what they need on stdin.
-const ASKING: [&str; 13] = [
+const ASKING: [&str; 14] = [
     "key list",
     "key show a",
     "key rotate a",
     "key remove a",
     "key test a",
     "mint a",
+    "exec a -- true",
     "leases",
     "leases --all",
     "revoke --all",

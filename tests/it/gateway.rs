@@ -13,11 +13,6 @@ const CHAT: &str = "/dashscope/compatible-mode/v1/chat/completions";
 const QUESTION: &str = r#"{"model":"qwen-plus","messages":[{"role":"user","content":"Who are you?"}]}"#;
 const STREAM: &str = r#"{"model":"qwen-plus","stream":true,"messages":[{"role":"user","content":"Who are you?"}]}"#;
 
-/// Status and code of a refusal in OpenAI's shape.
-fn refused(answer: &Answer) -> (u16, String) {
-    (answer.status, answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned())
-}
-
 impl World {
     /// A virtual key of this very process; `more` are further fields.
     pub fn virtual_key(&self, more: &str) -> String {
@@ -103,7 +98,7 @@ fn a_stream_passes_event_by_event() {
 fn a_copied_key_is_worthless_in_another_process_and_good_in_a_descendant() {
     let world = World::with_key(MINE);
     let holder = Holder::new(&world);
-    assert_eq!(refused(&world.call(&holder.key, "POST", CHAT, QUESTION)), (403, "denied".into()));
+    assert_eq!(world.call(&holder.key, "POST", CHAT, QUESTION).refused(), (403, "denied".into()));
     let refused = |line: &serde_json::Value| line["code"] == "denied" && line["key"] == "dashscope/main";
     assert!(world.audit().iter().any(refused), "who tried is on record");
     // A child of the process that the key was minted for.
@@ -128,23 +123,23 @@ fn without_a_live_key_nothing_goes_out() {
     let mut stream = world.gateway();
     stream.write_all(format!("GET {CHAT} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
     let answer = read_answer(&mut stream).unwrap();
-    assert_eq!(refused(&answer), (401, "denied".into()));
+    assert_eq!(answer.refused(), (401, "denied".into()));
     assert!(answer.head.contains("www-authenticate: basic"));
     let forged = "sixty_0000000000000000000000000000000000000000000000000";
-    assert_eq!(refused(&world.call(forged, "GET", CHAT, "")), (400, "malformed".into()));
-    assert_eq!(refused(&world.call("sk-0123456789abcdef", "GET", CHAT, "")), (403, "denied".into()));
+    assert_eq!(world.call(forged, "GET", CHAT, "").refused(), (400, "malformed".into()));
+    assert_eq!(world.call("sk-0123456789abcdef", "GET", CHAT, "").refused(), (403, "denied".into()));
     let short = world.virtual_key(r#","ttl":1"#);
     std::thread::sleep(Duration::from_millis(1100));
-    assert_eq!(refused(&world.call(&short, "POST", CHAT, QUESTION)), (401, "expired".into()));
+    assert_eq!(world.call(&short, "POST", CHAT, QUESTION).refused(), (401, "expired".into()));
     let lease = world.mint(r#"{"key":"dashscope/main","kind":"virtual"}"#);
     let key = lease.token();
     let id = lease.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(world.http("DELETE", &format!("/v1/leases/{id}"), None).status, 200);
-    assert_eq!(refused(&world.call(&key, "POST", CHAT, QUESTION)), (401, "revoked".into()));
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).refused(), (401, "revoked".into()));
     assert_eq!(world.studio.requests(), before, "nothing of all that reached the provider");
     let twice = world.virtual_key("");
     assert_eq!([(); 3].map(|()| world.call(&twice, "POST", CHAT, QUESTION).status), [200, 200, 401]);
-    assert_eq!(refused(&world.call(&twice, "POST", CHAT, QUESTION)).1, "exhausted");
+    assert_eq!(world.call(&twice, "POST", CHAT, QUESTION).refused().1, "exhausted");
 }
 
 #[test]
@@ -218,7 +213,7 @@ fn a_reload_takes_back_what_the_rules_do_not_give_any_more() {
     assert_eq!(world.call(&key, "POST", CHAT, QUESTION).status, 200, "the rule is as it was");
     world.configure(&format!("{MINE}scope = {{ methods = [\"GET\"] }}"));
     reload();
-    assert_eq!(refused(&world.call(&key, "POST", CHAT, QUESTION)), (401, "revoked".into()));
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).refused(), (401, "revoked".into()));
     let key = world.virtual_key("");
     world.configure(&MINE.replace("\"virtual\"", "\"upstream\"").replace("\"upstream\", \"upstream\"", "\"upstream\""));
     reload();
@@ -264,7 +259,7 @@ fn a_models_scope_is_kept_whatever_the_body_looks_like() {
     let ask = |body: &str| world.call(&key, "POST", CHAT, body);
     assert_eq!(ask(QUESTION).status, 200);
     let reached = world.studio.requests();
-    assert_eq!(refused(&ask(&QUESTION.replace("qwen-plus", "qwen-max"))), (403, "denied".into()));
+    assert_eq!(ask(&QUESTION.replace("qwen-plus", "qwen-max")).refused(), (403, "denied".into()));
     for (body, code) in [
         (r#"{"messages":[]}"#.to_owned(), "denied"),
         (QUESTION.replace("\"messages\"", "\"model\":\"qwen-max\",\"messages\""), "malformed"),
@@ -272,7 +267,7 @@ fn a_models_scope_is_kept_whatever_the_body_looks_like() {
         ("model=qwen-plus".into(), "malformed"),
         (QUESTION.replace("Who", &"Who ".repeat(400)), "too_large"),
     ] {
-        assert_eq!(refused(&ask(&body)).1, code, "{body}");
+        assert_eq!(ask(&body).refused().1, code, "{body}");
     }
     assert_eq!(world.studio.requests(), reached, "none of it left the machine");
 }
@@ -320,6 +315,6 @@ fn a_key_in_the_body_is_a_leak() {
     let key = world.virtual_key("");
     let before = world.studio.requests();
     let body = QUESTION.replace("Who are you?", &format!("{}{key}", "x".repeat(9000)));
-    assert_eq!(refused(&world.call(&key, "POST", CHAT, &body)), (400, "malformed".into()));
+    assert_eq!(world.call(&key, "POST", CHAT, &body).refused(), (400, "malformed".into()));
     assert_eq!(world.studio.requests(), before);
 }

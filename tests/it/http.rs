@@ -45,9 +45,10 @@ impl Answer {
         value.unwrap_or_else(|| panic!("{}", self.head)).parse().unwrap()
     }
 
-    /// The code of a refusal.
+    /// The code of a refusal: in problem+json, or in OpenAI's shape.
     pub fn code(&self) -> String {
-        self.json()["code"].as_str().unwrap_or_default().to_owned()
+        let json = self.json();
+        json["code"].as_str().or(json["error"]["code"].as_str()).unwrap_or_default().to_owned()
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::caller::Minted;
 use super::stage::{KEY, Stage};
 use super::step::{Masked, Shown, StepError, see};
+use super::through::ask;
 
 /// The shortest that leaves time to be used: the provider counts in whole seconds.
 const SHORT: u64 = 2;
@@ -59,7 +60,9 @@ pub(super) fn revoke(stage: &mut Stage) -> Result<Shown, StepError> {
     let seconds = stage.caller.revoke(&own.id)?;
     see(seconds == 0, || format!("it is said to live on for {seconds} s"))?;
     see(!stage.caller.holds(&own.id)?, || "it is still among our live leases".to_owned())?;
-    Ok(Shown::Held(format!("{} is gone, and nothing of it lives on", Masked(&own.token))))
+    let (status, _) = ask(stage, &own.token, "{}")?;
+    see(status == 401, || format!("the gateway answered {status}"))?;
+    Ok(Shown::Held(format!("{} is gone: the gateway answers 401, and nothing of it lives on", Masked(&own.token))))
 }
 
 fn minute(stage: &Stage) -> Result<&Minted, StepError> {

@@ -4,7 +4,7 @@ use super::{derive::tests::CHEAP, entry::tests::meta, *};
 use crate::{
     clock::Winder,
     model::{Kind, Principal, Request, Scope, Ttl},
-    policy::{Detach, Rule, Rules, TtlRange, judge},
+    policy::{Bearer, Detach, Rule, Rules, TtlRange, judge},
 };
 use std::{fs, time::Duration};
 use tempfile::TempDir;
@@ -72,6 +72,7 @@ fn permit(key: &str) -> Permit {
         share: None,
         detach: Detach::Refused,
         risky: Default::default(),
+        bearer: Bearer::NotEnough,
     };
     let principal = Principal {
         uid: 1,

@@ -1,0 +1,52 @@
+//! Whether one process descends from another, by the parents that /proc shows: proc_pid_stat(5).
+//! It must never take "could not be told" for a yes.
+
+use super::procfs::{ProcDir, ProcError};
+
+/// How many processes may stand between the two.
+pub const DEEPEST: usize = 64;
+
+/// Whether the process descends from the one with this number. A process whose parent ended was given another one, so
+/// a link that holds now has held all along. Asked of a number: whoever asks must know that it still is the same
+/// ancestor's afterwards.
+///
+/// # Errors
+/// One of them ended meanwhile, or can't be looked at.
+pub fn descends(process: &ProcDir, ancestor: u32) -> Result<bool, ProcError> {
+    let mut number = process.parent()?;
+    for _ in 0..DEEPEST {
+        if number.unsigned_abs() == ancestor {
+            return Ok(true);
+        }
+        if number <= 1 {
+            break;
+        }
+        number = ProcDir::open(number)?.parent()?;
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_grandchild_descends_and_a_sibling_does_not() {
+        let start = |script| Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut one, mut other) = (start("sleep 30 & echo $!; wait"), start("echo; exec sleep 30"));
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(one.stdout.take().unwrap()), &mut line).unwrap();
+        let grandchild = ProcDir::open(line.trim().parse().unwrap()).unwrap();
+        assert!(descends(&grandchild, one.id()).unwrap() && descends(&grandchild, std::process::id()).unwrap());
+        assert!(!descends(&grandchild, other.id()).unwrap());
+        assert!(!descends(&ProcDir::own().unwrap(), std::process::id()).unwrap(), "nobody descends from itself");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(grandchild.pid()), nix::sys::signal::Signal::SIGKILL)
+            .unwrap();
+        one.wait().unwrap();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert!(descends(&grandchild, 1).is_err(), "who has ended descends from nobody");
+    }
+}
