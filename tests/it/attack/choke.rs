@@ -3,7 +3,10 @@
 
 use super::{Scene, statuses};
 use crate::{harness::random_key, http::read_head};
-use std::io::Write;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"];
 const PATHS: [&str; 5] = [
@@ -51,27 +54,48 @@ fn text(row: (&str, &str, &str, &str, &str), key: &str) -> String {
         None if place.is_empty() => Default::default(),
         None => (String::new(), format!("{}\r\n", place.replace("KEY", key))),
     };
-    format!("{method} {path}{query} {version}\r\nhost: x\r\n{line}{upgrade}content-length: 0\r\n\r\n")
+    format!("{method} {path}{query} {version}\r\nhost: localhost\r\n{line}{upgrade}content-length: 0\r\n\r\n")
 }
 
-/// One answer's status; the connection is closed after it.
-fn status(scene: &Scene, text: &str) -> Option<u16> {
-    let mut stream = scene.connect();
+/// One answer's status, by the Unix socket or by TCP; the connection is closed after it.
+fn status(scene: &Scene, by: &By, text: &str) -> Option<u16> {
+    let head = match by {
+        By::Unix => said(scene.connect(), text),
+        By::Tcp(address) => said(TcpStream::connect(address).unwrap(), text),
+    };
+    statuses(&head).first().copied()
+}
+
+fn said(mut stream: impl Read + Write, text: &str) -> String {
     let _ = stream.write_all(text.as_bytes());
-    statuses(&read_head(&mut stream)).first().copied()
+    read_head(&mut stream)
+}
+
+enum By {
+    Unix,
+    Tcp(String),
+}
+
+/// A scene with both doors.
+fn open(rule: &str) -> (Scene, [By; 2]) {
+    let scene = Scene::with(&format!("[gateway]\nlisten = \"127.0.0.1:0\"\n{}{rule}", crate::harness::MINE));
+    let address = scene.world.status()["gateway"]["listen"].as_str().unwrap().to_owned();
+    (scene, [By::Unix, By::Tcp(address)])
 }
 
 #[test]
 fn without_a_live_virtual_key_nothing_goes_out_by_any_way() {
-    let scene = Scene::new();
+    let (scene, ways) = open("");
     let lease = scene.world.mint(r#"{"key":"dashscope/main","kind":"virtual"}"#);
     let (dead, id) = (lease.token(), lease.json()["id"].as_str().unwrap().to_owned());
     assert_eq!(scene.world.http("DELETE", &format!("/v1/leases/{id}"), None).status, 200);
     let (foreign, mut tried) = (random_key(), 0_usize);
     rows(|method, path, version, upgrade, place| {
         tried += 1;
-        let key = [&dead, &foreign][tried % 2];
-        let status = status(&scene, &text((method, path, version, upgrade, place), key));
+        // By turns that follow none of the table's own, so that every place meets both keys and both ways.
+        let turn = tried.wrapping_mul(0x9e37_79b9) >> 16;
+        let key = [&dead, &foreign][turn % 2];
+        let status = status(&scene, &ways[turn / 2 % 2], &text((method, path, version, upgrade, place), key));
         assert!(status.is_some_and(|status| (400..500).contains(&status)), "{status:?}: {method} {path} {place}");
     });
     assert_eq!((tried, scene.provider.count()), (3240, 0));
@@ -80,18 +104,21 @@ fn without_a_live_virtual_key_nothing_goes_out_by_any_way() {
 
 #[test]
 fn with_a_live_one_every_way_that_is_open_leads_to_the_same_place() {
-    let scene = Scene::with(&format!("{}risky = \"allowed\"\n", crate::harness::MINE));
+    let (scene, ways) = open("risky = \"allowed\"\n");
     let mut passed = std::collections::BTreeSet::new();
     rows(|method, path, version, upgrade, place| {
         if upgrade.contains("h2c") || (place.is_empty() || place.contains("cookie")) {
             return;
         }
-        let status = status(&scene, &text((method, path, version, upgrade, place), &scene.key));
-        // The key is put in once and in one place, whatever the way: `arrived` looks.
-        for one in scene.arrived() {
-            assert_eq!(status, Some(200), "{method} {path} {version} {upgrade} {place} {}", one.line);
-            passed.insert((method.to_owned(), place.to_owned()));
+        let text = text((method, path, version, upgrade, place), &scene.key);
+        for (number, by) in ways.iter().enumerate() {
+            let status = status(&scene, by, &text);
+            // The key is put in once and in one place, whatever the way: `arrived` looks.
+            for one in scene.arrived() {
+                assert_eq!(status, Some(200), "{method} {path} {version} {upgrade} {place} {}", one.line);
+                passed.insert((number, method.to_owned(), place.to_owned()));
+            }
         }
     });
-    assert!(passed.len() == 8 * 8, "{} {passed:?}", passed.len());
+    assert!(passed.len() == 2 * 8 * 8, "{} {passed:?}", passed.len());
 }
