@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     audit::{Action, Decision, Judged, KeyChange, Outcome, Verdict},
-    issuer::Witness,
+    issuer::{MintError, Witness},
     ledger::{Cut, Held},
     model::{CallPath, Code, KeyName, Principal, Refusal, Shape},
     policy::{self, Bearer, Granted, Permit, Use},
@@ -242,10 +242,13 @@ impl Passage {
             return Err(Refusal::new(Code::Unavailable, self.asked.id));
         };
         let mut cut = self.cut.clone();
-        let answer = tokio::select! {
+        let (answer, heard) = tokio::select! {
             biased;
-            () = cut.wait() => Err(self.ended()),
-            answer = self.broker.issuer.relay(permit, &way, request) => answer.map_err(Stop::Mint),
+            () = cut.wait() => (Err(self.ended()), true),
+            answer = self.broker.issuer.relay(permit, &way, request) => {
+                let heard = matches!(answer, Err(MintError::Call(_)));
+                (answer.map_err(Stop::Mint), heard)
+            }
         };
         match answer {
             Ok((response, witness)) => {
@@ -254,7 +257,10 @@ impl Passage {
                 Ok(response)
             }
             Err(stop) => {
-                self.charge.refund();
+                match heard {
+                    true => self.charge.settle(&self.broker, None),
+                    false => self.charge.refund(),
+                }
                 self.verdict = Verdict::Refused(stop.code().0);
                 Err(self.broker.refuse(self.asked, None, &stop))
             }

@@ -128,6 +128,7 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
         MintError::Throttled(wait) => (Code::Busy, Some(*wait), "the provider throttles the key"),
         MintError::Forbidden(_) => (Code::Upstream, None, "the provider allows the key no tokens"),
         MintError::Rejected(_) => (Code::Upstream, None, "the provider refused"),
+        MintError::Unreached(_) => (Code::Upstream, None, "the provider was not reached"),
         MintError::Call(_) => (Code::Upstream, None, "the provider gave no usable answer"),
         MintError::DeadOnArrival(_) => (Code::Upstream, None, "the token was over when it came"),
         MintError::TooShort { .. } => (Code::Upstream, None, "the token has less left than the caller needs"),

@@ -99,6 +99,9 @@ pub enum MintError {
     /// The provider's: it said no.
     #[error("the provider refused: {0}")]
     Rejected(String),
+    /// The provider's, or the network's: it never heard of the call.
+    #[error("not reached: {0}")]
+    Unreached(String),
     /// The provider's: no answer, or none that is understood.
     #[error("no usable answer: {0}")]
     Call(String),

@@ -79,7 +79,8 @@ impl Issuer {
             CallError::KeyChanged => self
                 .lent(&key)
                 .err()
-                .map_or_else(|| MintError::Call("the key changed while it was being sent".into()), MintError::Key),
+                .map_or_else(|| MintError::Unreached("the key changed while it was being sent".into()), MintError::Key),
+            CallError::Connect(..) | CallError::ConnectTime(_) => MintError::Unreached(fault.to_string()),
             fault => MintError::Call(fault.to_string()),
         })?;
         Ok((response, Witness { vault: vault.clone(), permit }))

@@ -318,3 +318,17 @@ fn a_key_in_the_body_is_a_leak() {
     assert_eq!(world.call(&key, "POST", CHAT, &body).refused(), (400, "malformed".into()));
     assert_eq!(world.studio.requests(), before);
 }
+
+#[test]
+fn a_use_comes_back_only_if_the_provider_surely_never_heard_of_it() {
+    let world = World::with_key(MINE);
+    let key = world.virtual_key(r#","uses":1"#);
+    world.studio.next(Fault::CloseOnRequest);
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).status, 502);
+    assert_eq!(world.call(&key, "POST", CHAT, QUESTION).code(), "exhausted", "the provider may have worked for it");
+    let key = world.virtual_key(r#","uses":1"#);
+    world.studio.stop();
+    for _ in 0..2 {
+        assert_eq!(world.call(&key, "POST", CHAT, QUESTION).refused(), (502, "upstream".into()), "nobody heard of it");
+    }
+}
