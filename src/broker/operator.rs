@@ -253,7 +253,7 @@ impl<'a> Trial<'a> {
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         if let Some(quarantine) = &self.key.quarantine {
-            // Locked or removed meanwhile: then there is nothing to lend.
+            // Removed meanwhile: then there is nothing to lend.
             let _ = self.vault.quarantine(&self.key.meta.name, &self.key.meta.fingerprint, &quarantine.reason);
         }
     }
