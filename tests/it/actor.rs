@@ -113,6 +113,14 @@ fn plays_its_part() {
             let other = removed.as_ref().map_or(other, |file| format!("/proc/self/fd/{}", file.as_raw_fd()).into());
             panic!("{}", inheriting(&other, "inherit", stream).exec());
         }
+        // Connects and becomes another program at once.
+        "become unseen" => {
+            let stream = UnixStream::connect(&socket).unwrap();
+            panic!(
+                "{}",
+                inheriting(&PathBuf::from(std::env::var_os("SIXTY_BECOME").unwrap()), "inherit", stream).exec()
+            );
+        }
         // Has a connection that another made, and whose end it waits for if it is its parent.
         "inherit" => {
             std::thread::sleep(std::time::Duration::from_millis(30));
