@@ -28,7 +28,9 @@ pub struct Attestor {
     looks: Semaphore,
 }
 
-/// One connected process: the kernel's word at connect, and the program it ran when we first looked.
+/// One connected process: the kernel's word at connect, and the program it ran when we first looked. The kernel keeps no
+/// program from connect, so an exec between the two is not seen: whoever may connect under a uid and execute X is X to
+/// the broker. A program's facts tell those of one uid apart against mistakes, not against hostile ones.
 pub struct Peer {
     credentials: PeerCredentials,
     exe: Option<PathBuf>,
@@ -121,7 +123,7 @@ impl Peer {
         if self.credentials.is_alive() { Ok(()) } else { Err(AttestError::Gone(self.pid())) }
     }
 
-    /// Asked after the program's facts were read: an exec since connect would lend one program's name to another's
+    /// Asked after the program's facts were read: an exec since our first look would lend one program's name to another's
     /// connection. False when it could not be told at connect: then no fact of a program counts.
     fn runs_what_it_ran(&self) -> Result<bool, AttestError> {
         match (&self.program, FileId::of_process(self.credentials.pid)) {

@@ -100,6 +100,12 @@ impl OperatorError {
     pub fn retry(&self) -> Option<Retry> {
         match self {
             Self::Mint(fault) if fault.is_final() => Some(Retry::Never),
+            Self::Unlock(
+                UnlockError::RolledBack { .. }
+                | UnlockError::HeadLost { .. }
+                | UnlockError::Damaged
+                | UnlockError::Means { .. },
+            ) => Some(Retry::Never),
             _ => None,
         }
     }

@@ -32,7 +32,7 @@ use crate::{
     model::{Code, Fact, KeyName, Rate, Refusal, RequestId},
     policy::Rules,
     recipe::Prices,
-    sys::chance,
+    sys::{chance, peer::user},
     vault::{UnlockWith, Vault},
 };
 use caps::Caps;
@@ -164,7 +164,10 @@ impl Broker {
     /// Nothing is told to a peer that cannot be identified: the connection is closed. A user with too many
     /// connections is told `busy`.
     pub fn admit(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Session, Refusal> {
-        self.seated(self.0.attestor.meet(connection, socket), socket)
+        let met = self.0.attestor.meet(connection, socket);
+        // Of one that is gone already the kernel still tells whose it was.
+        let uid = met.as_ref().map_or_else(|_| user(connection), |peer| Some(peer.uid()));
+        self.seated(met, uid, socket)
     }
 
     /// The same for a connection on loopback TCP, whose peer is looked up. One that cannot be told is admitted, and
@@ -174,14 +177,22 @@ impl Broker {
     /// As [`Self::admit`].
     pub async fn admit_tcp(&self, connection: BorrowedFd<'_>, socket: &'static str) -> Result<Session, Refusal> {
         let met = self.0.attestor.meet_tcp(connection, socket).await;
-        self.seated(met, socket)
+        let uid = met.as_ref().ok().map(Peer::uid);
+        self.seated(met, uid, socket)
     }
 
-    fn seated(&self, met: Result<Peer, AttestError>, socket: &'static str) -> Result<Session, Refusal> {
+    fn seated(
+        &self,
+        met: Result<Peer, AttestError>,
+        uid: Option<u32>,
+        socket: &'static str,
+    ) -> Result<Session, Refusal> {
         let id = self.request_id();
         let peer = met.map_err(|fault| {
-            debug!(%fault, "a peer was turned away");
-            let _ = self.0.audit.action(None, Action::PeerRefused { uid: None, why: "it cannot be identified" });
+            debug!(%fault, uid, "a peer was turned away");
+            if self.0.room_for_a_refusal(uid).is_ok() {
+                let _ = self.0.audit.action(None, Action::PeerRefused { uid, why: "it cannot be identified" });
+            }
             Refusal::new(Code::Denied, id)
         })?;
         let uid = peer.uid();

@@ -56,7 +56,7 @@ type Done<T> = Result<T, OperatorError>;
 impl<'a> Operator<'a> {
     pub(super) async fn new(broker: &'a Broker, peer: &'a Peer) -> Result<Self, Refusal> {
         let asked = broker.asked(peer);
-        let stop = |fault| broker.0.refuse(asked, None, &Stop::Attest(fault));
+        let stop = |fault| broker.0.turn_away(asked, None, &Stop::Attest(fault));
         let principal = broker.0.attestor.identify(peer, &Default::default()).await.map_err(stop)?;
         if principal.uid != broker.0.options.owner && principal.uid != 0 {
             warn!(uid = principal.uid, "somebody else's process asked on the control socket");
@@ -263,7 +263,7 @@ impl<'a> Trial<'a> {
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         if let Some(quarantine) = &self.key.quarantine {
-            // Locked or removed meanwhile: then there is nothing to lend.
+            // Removed meanwhile: then there is nothing to lend.
             let _ = self.vault.quarantine(&self.key.meta.name, &self.key.meta.fingerprint, &quarantine.reason);
         }
     }

@@ -64,7 +64,7 @@ impl Session {
     pub async fn holding(&self, digest: &[u8; 32], asked: &Call<'_>) -> Result<Holding<'_>, Refusal> {
         let broker = &self.broker.0;
         let id = self.broker.asked(&self.peer);
-        let held = broker.ledger.held(digest).map_err(|spent| broker.refuse(id, None, &Stop::Spent(spent)))?;
+        let held = broker.ledger.held(digest).map_err(|spent| broker.turn_away(id, None, &Stop::Spent(spent)))?;
         let mut holding = Holding { session: self, asked: id, held, way: None };
         match holding.find_way(asked).await {
             Ok(way) => {
@@ -221,14 +221,14 @@ impl Holding<'_> {
 
     /// A no with its record: who tried, and which lease.
     async fn refused(&self, stop: &Stop) -> Refusal {
-        let broker = &self.session.broker.0;
-        if let Ok(principal) = self.principal().await
-            && self.session.room_for_a_refusal().is_ok()
-        {
-            let judged = Judged::Refused { key: Some(&self.held.terms.key), code: stop.code().0 };
-            let _ = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged });
+        let (broker, key) = (&self.session.broker.0, Some(&self.held.terms.key));
+        let Ok(principal) = self.principal().await else { return broker.turn_away(self.asked, key, stop) };
+        if let Err(flood) = broker.room_for_a_refusal(Some(principal.uid)) {
+            return broker.refuse(self.asked, key, &flood);
         }
-        broker.refuse(self.asked, Some(&self.held.terms.key), stop)
+        let judged = Judged::Refused { key, code: stop.code().0 };
+        let _ = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged });
+        broker.refuse(self.asked, key, stop)
     }
 }
 

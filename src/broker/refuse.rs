@@ -137,11 +137,29 @@ fn mint(fault: &MintError) -> (Code, Option<u32>, &'static str) {
 }
 
 impl Inner {
+    /// Refuses what no decision is on record of. Whoever asks in vain again and again is not let fill the disk that
+    /// everybody's decisions are written to: they hear `busy`, and nothing is written. A denial's decision took its place
+    /// in the bucket already.
+    pub(super) fn turn_away(&self, asked: Asked, key: Option<&KeyName>, stop: &Stop) -> Refusal {
+        let counted = matches!(stop, Stop::Denied(_) | Stop::Flood(_));
+        let room = if counted { Ok(()) } else { self.room_for_a_refusal(Some(asked.uid)) };
+        let refusal = room.map_or_else(|flood| self.refuse(asked, key, &flood), |()| self.refuse(asked, key, stop));
+        Refusal { is_last: matches!(stop, Stop::Attest(_)), ..refusal }
+    }
+
+    /// Takes a place in the user's bucket; those of whom not even that is known share one.
+    pub(super) fn room_for_a_refusal(&self, uid: Option<u32>) -> Result<(), Stop> {
+        let whose = uid.map_or_else(|| "refusals of nobody known".into(), |uid| format!("refusals of uid {uid}"));
+        self.ledger.take(&whose, self.options.refusals_per_uid).map_err(Stop::Flood)
+    }
+
     /// Tells the operator why and the caller what; the audit gets the outcome.
     pub(super) fn refuse(&self, asked: Asked, key: Option<&KeyName>, stop: &Stop) -> Refusal {
         let (code, after, reason) = stop.code();
         match code {
             Code::Unavailable | Code::Upstream => warn!(request = %asked.id, why = %stop, "refused: {}", code.name()),
+            // As many as the caller likes.
+            Code::Busy if matches!(stop, Stop::Flood(_)) => debug!(request = %asked.id, why = %stop, "refused: busy"),
             Code::Busy | Code::Locked => info!(request = %asked.id, why = %stop, "refused: {}", code.name()),
             Code::Denied | Code::Expired | Code::Revoked | Code::Exhausted | Code::Malformed | Code::TooLarge => {
                 debug!(request = %asked.id, why = %stop, "refused: {}", code.name())

@@ -11,7 +11,7 @@ use crate::{
     audit::{Decision, Judged},
     clock::Boottime,
     issuer::{MintError, Minted},
-    ledger::{Ended, New, Revoked, Terms, Which},
+    ledger::{Ended, New, Revoked, Room, Terms, Which},
     model::{KeyName, Kind, Lease, LeaseId, LeaseSummary, Owner, Principal, Refusal, Request, Selector, Ttl},
     policy::{self, Permit},
     sys::process::Process,
@@ -58,11 +58,15 @@ impl Session {
     /// Asks for one lease.
     pub async fn ask(&self, request: Request) -> Result<Grant, Refusal> {
         let asked = self.broker.asked(&self.peer);
-        let granted = self.granted(asked, &request).await;
-        granted.map_err(|stop| self.broker.0.refuse(asked, Some(&request.key), &stop))
+        let broker = &self.broker.0;
+        let allowed = self.allowed(asked, &request).await;
+        let allowed = allowed.map_err(|stop| broker.turn_away(asked, Some(&request.key), &stop))?;
+        let granted = self.granted(asked, &request, allowed).await;
+        granted.map_err(|stop| broker.refuse(asked, Some(&request.key), &stop))
     }
 
-    async fn granted(&self, asked: Asked, request: &Request) -> Result<Grant, Stop> {
+    /// All that is looked at before a yes is put on record.
+    async fn allowed(&self, asked: Asked, request: &Request) -> Result<Allowed, Stop> {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
         let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
@@ -70,11 +74,16 @@ impl Session {
         if let Some(rate) = permit.rate()
             && let Err(wait) = broker.ledger.take(permit.holder(), rate)
         {
-            self.room_for_a_refusal()?;
             return Err(Stop::Rate(permit.rule().into(), wait));
         }
         let room = broker.ledger.room(principal.uid)?;
         let owner = self.owner(&permit)?;
+        Ok(Allowed { policy, principal, permit, room, owner })
+    }
+
+    async fn granted(&self, asked: Asked, request: &Request, allowed: Allowed) -> Result<Grant, Stop> {
+        let broker = &self.broker.0;
+        let Allowed { policy, principal, permit, room, owner } = allowed;
         let terms = self.terms(&permit, &principal);
         let (key, kind, uses, needed) = (permit.key().clone(), permit.kind(), permit.uses(), permit.min_remaining());
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
@@ -103,7 +112,7 @@ impl Session {
     fn judge(&self, policy: &Policy, principal: &Principal, request: &Request, asked: Asked) -> Result<Permit, Stop> {
         let broker = &self.broker.0;
         policy::judge(&policy.rules, principal, request, broker.clock.boot()).map_err(|denial| {
-            if let Err(flood) = self.room_for_a_refusal() {
+            if let Err(flood) = broker.room_for_a_refusal(Some(principal.uid)) {
                 return flood;
             }
             let judged = Judged::Denied { key: &request.key, denial: &denial };
@@ -112,13 +121,6 @@ impl Session {
                 Err(fault) => Stop::Audit(fault),
             }
         })
-    }
-
-    /// Whoever asks in vain again and again is not let fill the disk that everybody's decisions are written to.
-    pub(super) fn room_for_a_refusal(&self) -> Result<(), Stop> {
-        let broker = &self.broker.0;
-        let holder = format!("refusals of uid {}", self.peer.uid());
-        broker.ledger.take(&holder, broker.options.refusals_per_uid).map_err(Stop::Flood)
     }
 
     /// The decision is on record before any secret moves. Others that decide in the same turn of the loop are
@@ -174,14 +176,14 @@ impl Session {
         let asked = self.broker.asked(&self.peer);
         let broker = &self.broker.0;
         let principal = broker.attestor.identify(&self.peer, &BTreeSet::new()).await;
-        let principal = principal.map_err(|fault| broker.refuse(asked, None, &Stop::Attest(fault)))?;
+        let principal = principal.map_err(|fault| broker.turn_away(asked, None, &Stop::Attest(fault)))?;
         Ok(broker.revoke(Some(&principal), &Which::OwnId(id, principal.uid)))
     }
 
     /// The caller's user, if the process that connected is still there: whoever else holds its socket is nobody.
     fn present(&self) -> Result<u32, Refusal> {
         let asked = self.broker.asked(&self.peer);
-        let gone = |fault| self.broker.0.refuse(asked, None, &Stop::Attest(fault));
+        let gone = |fault| self.broker.0.turn_away(asked, None, &Stop::Attest(fault));
         self.peer.still_there().map(|()| self.peer.uid()).map_err(gone)
     }
 
@@ -193,7 +195,7 @@ impl Session {
             .attestor
             .identify_fully(&self.peer, &self.broker.policy().needs)
             .await
-            .map_err(|fault| broker.refuse(asked, None, &Stop::Attest(fault)))?;
+            .map_err(|fault| broker.turn_away(asked, None, &Stop::Attest(fault)))?;
         let policy = self.broker.policy();
         let mine = policy.rules.0.iter().filter(|rule| rule.first_failure(&principal).is_none());
         Ok(Whoami {
@@ -208,7 +210,7 @@ impl Session {
         let asked = self.broker.asked(&self.peer);
         let policy = self.broker.policy();
         let principal = self.broker.0.attestor.identify(&self.peer, &policy.needs).await;
-        let principal = principal.map_err(|fault| self.broker.0.refuse(asked, None, &Stop::Attest(fault)))?;
+        let principal = principal.map_err(|fault| self.broker.0.turn_away(asked, None, &Stop::Attest(fault)))?;
         let mut keys = self.keys(&policy, &principal, Some(provider));
         match (keys.pop(), keys.is_empty()) {
             (Some(key), true) => Ok(key),
@@ -247,6 +249,15 @@ impl Inner {
         }
         Ok(u32::try_from(ours).unwrap_or(u32::MAX))
     }
+}
+
+/// A yes that is not on record yet.
+struct Allowed {
+    policy: Arc<Policy>,
+    principal: Principal,
+    permit: Permit,
+    room: Room,
+    owner: Option<Process>,
 }
 
 /// What a lease was judged to be, to be compared with what the rules say when it is minted.

@@ -166,6 +166,7 @@ impl Failure {
 fn exit_of(problem: &Problem) -> Exit {
     match (problem.code.as_str(), problem.retry.as_str()) {
         ("denied", _) => Exit::Denied,
+        ("unavailable", "never") => Exit::Other,
         ("busy" | "locked" | "unavailable", _) | (_, "later" | "after_unlock") => Exit::TryAgain,
         _ => Exit::Other,
     }
@@ -192,6 +193,8 @@ fn advice_on(problem: &Problem) -> Option<String> {
         "locked" | "busy" if problem.detail.is_some() => None,
         "locked" => Some("`sixty unlock` opens the vault".to_owned()),
         "busy" => Some(format!("try again in {} s", problem.retry_after.unwrap_or(1))),
+        // The detail says what mends it.
+        "unavailable" if problem.retry == "never" => None,
         "unavailable" => Some("`sixty status` tells what is missing; it mends itself when that is back".to_owned()),
         "upstream" => {
             Some("`sixty status` tells how the provider answers; `sixty key test NAME` tries one key".to_owned())
@@ -213,9 +216,10 @@ mod tests {
     fn each_code_of_the_contract_has_its_exit_code() {
         let exit = |code, retry| Failure::refused(problem(code, retry)).exit() as u8;
         assert_eq!(exit("denied", "never"), 77);
-        for again in ["busy", "locked", "unavailable"] {
+        for again in ["busy", "locked"] {
             assert_eq!(exit(again, "never"), 75, "{again}");
         }
+        assert_eq!((exit("unavailable", "later"), exit("unavailable", "never")), (75, 1));
         assert_eq!((exit("upstream", "later"), exit("upstream", "never")), (75, 1));
         for other in ["expired", "revoked", "exhausted", "malformed", "too_large", ""] {
             assert_eq!(exit(other, "never"), 1, "{other}");

@@ -19,6 +19,7 @@ pub(super) struct Reply {
     allow: Option<HeaderValue>,
     /// The code of a refusal.
     refused: Option<Code>,
+    is_last: bool,
     pub(super) swap: Option<Swap>,
 }
 
@@ -29,7 +30,7 @@ impl Reply {
 
     pub(super) fn bytes(status: u16, kind: &'static str, body: Vec<u8>) -> Self {
         let body = Outgoing::Whole(Full::new(Bytes::from(body)));
-        Self { status, kind, body, retry_after: None, allow: None, refused: None, swap: None }
+        Self { status, kind, body, retry_after: None, allow: None, refused: None, is_last: false, swap: None }
     }
 
     /// An answer that carries a token.
@@ -47,6 +48,7 @@ impl Reply {
             retry_after: None,
             allow: None,
             refused: None,
+            is_last: false,
             swap: None,
         }
     }
@@ -54,14 +56,19 @@ impl Reply {
     pub(super) fn refusal(refusal: &Refusal) -> Self {
         let body = wire::problem(refusal);
         let reply = Self::bytes(refusal.status, "application/problem+json", body);
-        Self { retry_after: refusal.after, refused: Some(refusal.code), ..reply }
+        reply.refusing(refusal)
     }
 
     /// A refusal in Model Studio's own shape.
     pub(super) fn studio_error(refusal: &Refusal) -> Self {
         let (status, body) = wire::studio_error(refusal);
         let reply = Self::bytes(status, "application/json", body);
-        Self { retry_after: refusal.after, refused: Some(refusal.code), ..reply }
+        reply.refusing(refusal)
+    }
+
+    fn refusing(self, refusal: &Refusal) -> Self {
+        let is_last = refusal.is_last || is_last(refusal.code);
+        Self { retry_after: refusal.after, refused: Some(refusal.code), is_last, ..self }
     }
 
     /// Names the methods that there are: RFC 9110 §15.5.6 wants it in a 405.
@@ -84,7 +91,7 @@ impl Reply {
         let headers = response.headers_mut();
         headers.insert("content-type", HeaderValue::from_static(self.kind));
         headers.insert("cache-control", HeaderValue::from_static("no-store"));
-        if self.refused.is_some_and(is_last) {
+        if self.is_last {
             headers.insert("connection", HeaderValue::from_static("close"));
         }
         if let Some(methods) = self.allow {

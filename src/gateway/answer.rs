@@ -77,6 +77,9 @@ pub(super) fn refusal(shape: Shape, refusal: &Refusal) -> Response<Outgoing> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if refusal.is_last {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if refusal.status == 401 {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sixty\""));
     }

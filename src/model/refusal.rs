@@ -120,6 +120,8 @@ pub struct Refusal {
     pub request_id: RequestId,
     /// For `malformed` alone: what was wrong with the caller's own words.
     pub detail: Option<String>,
+    /// Nobody is there whom the next request on this connection could be from.
+    pub is_last: bool,
 }
 
 impl Refusal {
@@ -133,7 +135,7 @@ impl Refusal {
             }
         };
         let after = (code == Code::Busy).then_some(1);
-        Self { code, status: code.status(), retry, after, request_id, detail: None }
+        Self { code, status: code.status(), retry, after, request_id, detail: None, is_last: false }
     }
 
     /// Says more by its HTTP status than the code's own does.

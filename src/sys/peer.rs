@@ -127,6 +127,11 @@ pub fn credentials(socket: BorrowedFd<'_>) -> Result<PeerCredentials, PeerError>
     }
 }
 
+/// Whose process connected, whatever became of it.
+pub fn user(socket: BorrowedFd<'_>) -> Option<u32> {
+    getsockopt(&socket, sockopt::PeerCredentials).ok().map(|who| who.uid())
+}
+
 /// How peers are held on to on this kernel; probed once.
 pub fn method() -> Method {
     static PROBED: OnceLock<Method> = OnceLock::new();

@@ -30,8 +30,8 @@ pub(super) struct Entry {
     pub(super) quarantine: Option<Quarantine>,
 }
 
-/// A key that its provider refused: not lent until it is lifted. Lives in memory only, locks outlasted: after a restart the next mint
-/// finds it out again.
+/// A key that its provider refused: not lent until it is lifted. Lives in memory only, locks outlasted: after a restart
+/// the next mint finds it out again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Quarantine {
     /// Unix seconds.
@@ -58,13 +58,25 @@ impl Entry {
     }
 
     /// Its quarantine, for the time in which its name is not known.
-    pub(super) fn quarantined(&self) -> Option<(Fingerprint, Quarantine)> {
-        Some((self.meta.fingerprint.clone(), self.quarantine.clone()?))
+    pub(super) fn quarantined(&self) -> Option<(Mark, Quarantine)> {
+        Some((self.mark(), self.quarantine.clone()?))
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        mark(&self.meta.name, &self.meta.fingerprint)
     }
 
     pub(super) fn listed(&self) -> Listed {
         Listed { meta: self.meta.clone(), quarantine: self.quarantine.clone() }
     }
+}
+
+/// What a key is known again by while its name is locked away.
+pub(super) type Mark = [u8; 32];
+
+/// Of the name too: the same bytes under another name may be good at another provider.
+pub(super) fn mark(name: &KeyName, fingerprint: &Fingerprint) -> Mark {
+    Sha256::digest(format!("{name}\0{}", fingerprint.0)).into()
 }
 
 /// The first 16 hex digits of the key's SHA-256: 64 bits, too few to find a random key by, enough to tell two apart.

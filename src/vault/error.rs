@@ -174,7 +174,7 @@ pub enum UnlockError {
     /// Somebody's: an older vault stands in the place of the newest.
     #[error(
         "the vault was rolled back: it is write {found}, the last was {expected}; \
-         restore the newer file, or accept this one by name"
+         restore the newer file, or accept this one: `sixty unlock --accept-rollback`"
     )]
     RolledBack {
         /// The vault's generation.
@@ -185,7 +185,7 @@ pub enum UnlockError {
     /// Somebody's: without its head an older vault could not be told from the newest.
     #[error(
         "the vault (write {found}) has lost its head file, or has another vault's; \
-         restore vault.head, or accept the vault as it is by name"
+         restore vault.head, or accept the vault as it is: `sixty unlock --accept-rollback`"
     )]
     HeadLost {
         /// The vault's generation.

@@ -27,10 +27,11 @@ use crate::{
     secret::Secret,
 };
 use delay::Delay;
-use entry::{Entries, Entry, KEY_MAX};
+use entry::{Entries, Entry, KEY_MAX, Mark};
 use files::Files;
 use header::Header;
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -56,7 +57,7 @@ pub struct Vault {
     delay: Mutex<Delay>,
     state: Mutex<Option<Open>>,
     /// Quarantines of the keys that are locked away, by what may be known of those. Taken under `state` alone.
-    quarantined: Mutex<Vec<(Fingerprint, Quarantine)>>,
+    quarantined: Mutex<BTreeMap<Mark, Quarantine>>,
 }
 
 /// What an unlocked vault has in memory.
@@ -193,19 +194,22 @@ impl Vault {
     }
 
     /// Stops lending a key that its provider refused. Nothing happens if it was rotated since: `refused` is the
-    /// fingerprint that [`Vault::meta`] gave before the loan.
+    /// fingerprint that [`Vault::meta`] gave before the loan. If the vault was locked since, it counts from the unlock on.
     ///
     /// # Errors
-    /// Locked or unknown.
+    /// Unknown.
     pub fn quarantine(&self, name: &KeyName, refused: &Fingerprint, reason: &str) -> Result<(), LendError> {
-        let since = self.clock.wall();
-        self.with(|open| {
-            let entry = open.entry(name)?;
-            if entry.meta.fingerprint == *refused {
-                entry.quarantine.get_or_insert_with(|| Quarantine { since, reason: reason.to_owned() });
+        let quarantine = Quarantine { since: self.clock.wall(), reason: reason.to_owned() };
+        match self.state().as_mut() {
+            None => drop(self.quarantined().entry(entry::mark(name, refused)).or_insert(quarantine)),
+            Some(open) => {
+                let entry = open.entry(name)?;
+                if entry.meta.fingerprint == *refused {
+                    entry.quarantine.get_or_insert(quarantine);
+                }
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// Lends a key again.
@@ -272,7 +276,7 @@ impl Vault {
         Ok(())
     }
 
-    fn quarantined(&self) -> MutexGuard<'_, Vec<(Fingerprint, Quarantine)>> {
+    fn quarantined(&self) -> MutexGuard<'_, BTreeMap<Mark, Quarantine>> {
         self.quarantined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -104,9 +104,9 @@ impl Vault {
             (Err(fault), Rollback::Refuse) => return Err(fault),
             (Err(_), Rollback::Accept) => self.begin_anew(&mut open, head)?,
         }
-        for (refused, quarantine) in self.quarantined().drain(..) {
-            let same = open.entries.values_mut().filter(|entry| entry.meta.fingerprint == refused);
-            same.for_each(|entry| entry.quarantine = Some(quarantine.clone()));
+        let mut quarantined = std::mem::take(&mut *self.quarantined());
+        for entry in open.entries.values_mut() {
+            entry.quarantine = quarantined.remove(&entry.mark());
         }
         *state = Some(open);
         Ok(())

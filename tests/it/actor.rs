@@ -113,6 +113,14 @@ fn plays_its_part() {
             let other = removed.as_ref().map_or(other, |file| format!("/proc/self/fd/{}", file.as_raw_fd()).into());
             panic!("{}", inheriting(&other, "inherit", stream).exec());
         }
+        // Connects and becomes another program at once.
+        "become unseen" => {
+            let stream = UnixStream::connect(&socket).unwrap();
+            panic!(
+                "{}",
+                inheriting(&PathBuf::from(std::env::var_os("SIXTY_BECOME").unwrap()), "inherit", stream).exec()
+            );
+        }
         // Has a connection that another made, and whose end it waits for if it is its parent.
         "inherit" => {
             std::thread::sleep(std::time::Duration::from_millis(30));
@@ -120,14 +128,24 @@ fn plays_its_part() {
             let target = std::env::var("SIXTY_TARGET").unwrap_or_default();
             match target.split_once(' ') {
                 Some((method, path)) => {
-                    let _ = stream.write_all(request(method, path, None, "keep-alive").as_bytes());
-                    tell(&code(read_answer(&mut stream)));
+                    let _ = stream.write_all(request(method, path, None, "keep-alive").repeat(times()).as_bytes());
+                    (0..times()).for_each(|_| tell(&code(read_answer(&mut stream))));
                 }
                 None => tell(&code(asked(&mut stream))),
             }
         }
+        // Connects again and again, and is gone.
+        "knock and run" => {
+            let all: Vec<_> = (0..times()).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+            tell(&all.len().to_string());
+            std::process::exit(0);
+        }
         other => panic!("there is no part {other}"),
     }
+}
+
+fn times() -> usize {
+    std::env::var("SIXTY_TIMES").map_or(1, |times| times.parse().unwrap())
 }
 
 /// Removes this program's file and the other's, which stays open across an exec.

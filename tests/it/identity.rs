@@ -390,3 +390,19 @@ fn whoami_tells_a_caller_what_it_is() {
     assert!(selectors.iter().any(|selector| selector.starts_with("pid_ns:")));
     assert_eq!((&who["rules"][0], &who["keys"][0]), (&json!("only these"), &json!("dashscope/main")));
 }
+
+#[test]
+fn known_limit_an_exec_before_the_daemons_first_look_is_the_program_that_connected() {
+    let world = World::with_key(&rule("{ exe = \"DIRECTORY/bin/two\" }"));
+    let (one, two) = (copied(&itself(), &world.path("bin/one")), copied(&itself(), &world.path("bin/two")));
+    crate::harness::signal(world.pid(), "STOP");
+    let mut command = part(&one, "become unseen", &world.broker());
+    command.env("SIXTY_BECOME", &two);
+    let mut actor = Actor::start(command);
+    let runs = format!("/proc/{}/exe", actor.child.id());
+    let became = soon(Duration::from_secs(10), || std::fs::read_link(&runs).is_ok_and(|path| path == two));
+    crate::harness::signal(world.pid(), "CONT");
+    assert!(became);
+    // The kernel keeps no program from connect: SECURITY.md says so.
+    assert!(actor.says().starts_with("201 "));
+}

@@ -57,6 +57,22 @@ fn a_key_that_is_removed_while_it_mints_gives_nothing() {
 }
 
 #[test]
+fn a_vault_that_was_rolled_back_is_not_waited_for_and_its_owner_is_told_what_to_do() {
+    let world = World::with_key(MINE);
+    let older = std::fs::read(world.path("state/vault.sealed")).unwrap();
+    world.add_key("dashscope/second");
+    assert!(world.sixty(&["lock"]).status.success());
+    std::fs::write(world.path("state/vault.sealed"), older).unwrap();
+    let answer = world.control_http("POST", "/v1/unlock", None);
+    assert_eq!((answer.status, answer.json()["retry"].as_str()), (503, Some("never")));
+    let refused = world.sixty(&["unlock"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("`sixty unlock --accept-rollback`") && !said.contains("mends itself"), "{said}");
+    assert!(world.sixty(&["unlock", "--accept-rollback"]).status.success());
+}
+
+#[test]
 fn a_vault_that_nobody_uses_locks_itself() {
     // A minute is the shortest that can be configured, so the clock is wound by hand.
     let folder = tempfile::tempdir().unwrap();

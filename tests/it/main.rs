@@ -20,6 +20,7 @@ mod crash;
 mod demo;
 mod examples;
 mod exec;
+mod flood;
 mod floors;
 mod gateway;
 mod harness;

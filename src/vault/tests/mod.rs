@@ -201,6 +201,24 @@ async fn a_refused_key_is_not_lent_until_it_is_rotated_or_lifted() {
 }
 
 #[tokio::test]
+async fn a_quarantine_outlasts_a_lock_for_that_very_key_alone() {
+    let home = Home::new();
+    let vault = home.create().await;
+    for twin in ["a", "b", "c"] {
+        add(&vault, twin, b"sk-one").unwrap();
+    }
+    let refused = vault.meta(&name("a")).unwrap().meta.fingerprint;
+    vault.quarantine(&name("a"), &refused, "the provider says that it is no key").unwrap();
+    vault.lock();
+    // News that come while it is locked: of a test that was under way, say.
+    vault.quarantine(&name("c"), &refused, "the provider says that it is no key").unwrap();
+    vault.unlock(home.key(), Rollback::Refuse).await.unwrap();
+    assert_eq!(lent(&vault, "a"), Err(LendError::Quarantined(name("a"))));
+    assert!(lent(&vault, "b").is_ok(), "the same bytes under another name");
+    assert_eq!(lent(&vault, "c"), Err(LendError::Quarantined(name("c"))));
+}
+
+#[tokio::test]
 async fn a_removed_key_is_gone_and_its_page_wiped() {
     let home = Home::new();
     let vault = home.create().await;
