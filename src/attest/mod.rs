@@ -12,13 +12,14 @@ pub use parent::ParentError;
 
 use crate::{
     model::{Fact, Principal},
+    policy::Needs,
     sys::{
         peer::{self, PeerCredentials, PeerError},
         procfs::Exe,
     },
 };
 use exe::{FileId, Hashes};
-use std::{collections::BTreeSet, os::fd::BorrowedFd, path::PathBuf};
+use std::{os::fd::BorrowedFd, path::PathBuf};
 use tokio::sync::Semaphore;
 
 /// Makes principals of peers; remembers hashes of programs between calls.
@@ -66,37 +67,46 @@ impl Attestor {
     }
 
     /// What the rules need to know of the peer now. Facts that can't be read are absent.
-    pub async fn identify(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
+    pub async fn identify(&self, peer: &Peer, needs: &Needs) -> Result<Principal, AttestError> {
+        let quick = facts(peer, needs)?;
         let process = peer.credentials.proc.as_ref();
-        let mut principal = peer.bare();
-        // First, since it takes long: what is looked at below is so after it.
-        if let (true, Some(process)) = (needs.contains(&Fact::ExeSha256), process) {
-            principal.exe_sha256 = self.hashes.of(process).await;
-        }
-        let program_counts = needs.contains(&Fact::Exe) || needs.contains(&Fact::ExeSha256);
-        if program_counts {
-            principal.exe = path(&peer.credentials);
-        }
-        if program_counts && !peer.runs_what_it_ran()? {
-            (principal.exe, principal.exe_sha256) = (None, None);
-        }
-        if needs.contains(&Fact::Unit) || needs.contains(&Fact::Cgroup) {
-            principal.cgroup = process.and_then(|process| process.cgroup().ok());
-            principal.unit = principal.cgroup.as_deref().and_then(unit::of);
-        }
-        if needs.contains(&Fact::PidNs) {
-            principal.pid_ns = process.and_then(|process| process.pid_namespace().ok());
-        }
-        peer.still_there()?;
-        Ok(principal)
+        let (true, Some(process)) = (needs.name(Fact::ExeSha256) && needs.hash_of(&quick), process) else {
+            return Ok(quick);
+        };
+        let exe_sha256 = self.hashes.of(process).await;
+        let believed = peer.runs_what_it_ran()?;
+        // That took long: what is told is so after it.
+        Ok(Principal { exe_sha256: exe_sha256.filter(|_| believed), ..facts(peer, needs)? })
     }
 
     /// Everything that can be known of the peer, for `whoami` and `why`; the hash of its program only if a rule looks at
     /// one, since a stranger chooses how large that file is.
-    pub async fn identify_fully(&self, peer: &Peer, needs: &BTreeSet<Fact>) -> Result<Principal, AttestError> {
-        let cheap = [Fact::Unit, Fact::Cgroup, Fact::Exe, Fact::PidNs];
-        self.identify(peer, &needs.iter().copied().chain(cheap).collect()).await
+    pub async fn identify_fully(&self, peer: &Peer, needs: &Needs) -> Result<Principal, AttestError> {
+        let needs = needs.clone().and(&[Fact::Unit, Fact::Cgroup, Fact::Exe, Fact::PidNs]);
+        self.identify(peer, &needs).await
     }
+}
+
+/// All that is quickly read, and then whether it is of a process that still runs.
+fn facts(peer: &Peer, needs: &Needs) -> Result<Principal, AttestError> {
+    let process = peer.credentials.proc.as_ref();
+    let mut principal = peer.bare();
+    let program_counts = needs.name(Fact::Exe) || needs.name(Fact::ExeSha256);
+    if program_counts {
+        principal.exe = path(&peer.credentials);
+    }
+    if program_counts && !peer.runs_what_it_ran()? {
+        principal.exe = None;
+    }
+    if needs.name(Fact::Unit) || needs.name(Fact::Cgroup) {
+        principal.cgroup = process.and_then(|process| process.cgroup().ok());
+        principal.unit = principal.cgroup.as_deref().and_then(unit::of);
+    }
+    if needs.name(Fact::PidNs) {
+        principal.pid_ns = process.and_then(|process| process.pid_namespace().ok());
+    }
+    peer.still_there()?;
+    Ok(principal)
 }
 
 impl Peer {

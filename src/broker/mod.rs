@@ -29,8 +29,8 @@ use crate::{
     clock::{Boottime, Clock},
     issuer::Issuer,
     ledger::{Ledger, UsageBook},
-    model::{Code, Fact, KeyName, Rate, Refusal, RequestId},
-    policy::Rules,
+    model::{Code, KeyName, Rate, Refusal, RequestId},
+    policy::{Needs, Rules},
     recipe::Prices,
     sys::{chance, peer::user},
     vault::{UnlockWith, Vault},
@@ -119,7 +119,7 @@ struct Inner {
 /// The rules in force, with what they need to know of a peer.
 struct Policy {
     rules: Rules,
-    needs: BTreeSet<Fact>,
+    needs: Needs,
     /// Unix seconds.
     loaded_at: u64,
     /// Why the last reload was not taken; the rules before it are in force.

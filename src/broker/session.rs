@@ -17,10 +17,7 @@ use crate::{
     sys::process::Process,
 };
 use serde::Serialize;
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 /// One connection. It holds the peer's handle and its seat for as long as it is open.
 pub struct Session {
@@ -61,7 +58,7 @@ impl Session {
         let broker = &self.broker.0;
         let allowed = self.allowed(asked, &request).await;
         let allowed = allowed.map_err(|stop| broker.turn_away(asked, Some(&request.key), &stop))?;
-        let granted = self.granted(asked, &request, allowed).await;
+        let granted = receipt::attended(broker, asked, self.granted(asked, &request, allowed)).await;
         granted.map_err(|stop| broker.refuse(asked, Some(&request.key), &stop))
     }
 
@@ -88,7 +85,7 @@ impl Session {
         let (key, kind, uses, needed) = (permit.key().clone(), permit.kind(), permit.uses(), permit.min_remaining());
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
-        let minted = receipt::attended(broker, asked, broker.issuer.mint(permit)).await?;
+        let minted = broker.issuer.mint(permit).await?;
         self.look_again(&policy, request, &bounds).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
@@ -175,7 +172,7 @@ impl Session {
     pub async fn revoke(&self, id: LeaseId) -> Result<Revoked, Refusal> {
         let asked = self.broker.asked(&self.peer);
         let broker = &self.broker.0;
-        let principal = broker.attestor.identify(&self.peer, &BTreeSet::new()).await;
+        let principal = broker.attestor.identify(&self.peer, &policy::Needs::default()).await;
         let principal = principal.map_err(|fault| broker.turn_away(asked, None, &Stop::Attest(fault)))?;
         Ok(broker.revoke(Some(&principal), &Which::OwnId(id, principal.uid)))
     }
@@ -240,14 +237,14 @@ impl Session {
 }
 
 impl Inner {
-    /// Whole seconds that a token has left by our clock; by its provider's end too it must have what the caller needs.
+    /// Whole seconds that a token has left, by our clock and by its provider's end: what the caller needs at least.
     fn left(&self, deadline: Boottime, expires_at: u64, needed: u32) -> Result<u32, MintError> {
         let ours = deadline.since(self.clock.boot()).as_secs();
         let left = ours.min(expires_at.saturating_sub(self.clock.wall()));
         if left < u64::from(needed) {
             return Err(MintError::TooShort { left, needed });
         }
-        Ok(u32::try_from(ours).unwrap_or(u32::MAX))
+        Ok(u32::try_from(left).unwrap_or(u32::MAX))
     }
 }
 

@@ -11,4 +11,4 @@ pub use explain::{Explanation, Step, explain};
 pub use judge::{Denial, judge};
 pub use pass::{Granted, OutOfScope, Use, looks_at_models, pass};
 pub use permit::Permit;
-pub use rule::{Bearer, Condition, Detach, Risky, Rule, Rules, TtlRange};
+pub use rule::{Bearer, Condition, Detach, Needs, Risky, Rule, Rules, TtlRange};

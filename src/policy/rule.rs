@@ -8,9 +8,14 @@ use std::{collections::BTreeSet, time::Duration};
 pub struct Rules(pub Vec<Rule>);
 
 impl Rules {
-    /// The facts that some rule names: attestation reads no others on a request's path.
-    pub fn needs(&self) -> BTreeSet<Fact> {
-        self.0.iter().flat_map(|rule| rule.peer.iter().map(Condition::fact)).collect()
+    /// What must be known of a peer: attestation reads nothing else on a request's path.
+    pub fn needs(&self) -> Needs {
+        let hashes = |rule: &&Rule| rule.peer.iter().any(is_hash);
+        let cheap = |rule: &Rule| rule.peer.iter().filter(|condition| !is_hash(condition)).cloned().collect();
+        Needs {
+            facts: self.0.iter().flat_map(|rule| rule.peer.iter().map(Condition::fact)).collect(),
+            before_hash: self.0.iter().filter(hashes).map(cheap).collect(),
+        }
     }
 
     /// What the owner on the control socket may do with every key: mint one token of the shortest life, to test it.
@@ -30,6 +35,38 @@ impl Rules {
             bearer: Bearer::NotEnough,
             budget: Budget::default(),
         }])
+    }
+}
+
+fn is_hash(condition: &Condition) -> bool {
+    condition.fact() == Fact::ExeSha256
+}
+
+/// The facts that some rule names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needs {
+    facts: BTreeSet<Fact>,
+    /// Of each rule that names a program's hash: what else must hold.
+    before_hash: Vec<Vec<Condition>>,
+}
+
+impl Needs {
+    /// Whether some rule names it.
+    pub fn name(&self, fact: Fact) -> bool {
+        self.facts.contains(&fact)
+    }
+
+    /// Whether the hash of the program could decide anything. It costs as much as the program is large, and whoever asks
+    /// chooses that: nobody is hashed whom no rule would believe anyway.
+    pub fn hash_of(&self, principal: &Principal) -> bool {
+        self.before_hash.iter().any(|conditions| conditions.iter().all(|condition| condition.holds(principal)))
+    }
+
+    /// With further facts.
+    #[must_use]
+    pub fn and(mut self, further: &[Fact]) -> Self {
+        self.facts.extend(further);
+        self
     }
 }
 
@@ -176,5 +213,30 @@ impl Condition {
             Condition::PidNs(inode) => principal.pid_ns == Some(*inode),
             Condition::Socket(name) => principal.socket == name,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_hashed_whom_no_rule_would_believe_anyway() {
+        let mut rules = Rules::operator(1000);
+        rules.0[0].peer = vec![Condition::Uid(1000), Condition::ExeSha256("0".repeat(64))];
+        let needs = rules.needs();
+        let principal = |uid| Principal {
+            uid,
+            gid: 1,
+            pid: 7,
+            unit: None,
+            cgroup: None,
+            exe: None,
+            exe_sha256: None,
+            pid_ns: None,
+            socket: "broker",
+        };
+        assert!(needs.name(Fact::ExeSha256) && needs.hash_of(&principal(1000)));
+        assert!(!needs.hash_of(&principal(1001)) && !Needs::default().hash_of(&principal(1000)));
     }
 }

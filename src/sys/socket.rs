@@ -134,13 +134,13 @@ impl Place {
     }
 }
 
-/// Waits for the lock file beside the socket. It stays: removing it would let two hold "the" lock at once. The directory
-/// itself won't do: whoever may read it could lock it, and keep us from starting.
 /// Whether a connection waits to be accepted.
 pub fn somebody_waits(listener: BorrowedFd<'_>) -> bool {
     poll(&mut [PollFd::new(listener, PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
+/// Waits for the lock file beside the socket. It stays: removing it would let two hold "the" lock at once. The directory
+/// itself won't do: whoever may read it could lock it, and keep us from starting.
 fn lock(dir: &OwnedFd, name: &OsStr) -> Result<Flock<OwnedFd>, Errno> {
     let mut hidden = OsStr::new(".").to_os_string();
     hidden.push(name);

@@ -66,7 +66,7 @@ fn kind_of_four(address: Ipv4Addr) -> Kind {
         || (a == 100 && (64..128).contains(&b))
         || (a == 198 && (18..20).contains(&b))
         || address.is_documentation()
-        || (a == 192 && b == 0)
+        || address.octets()[..3] == [192, 0, 0]
     {
         Kind::Private
     } else {
