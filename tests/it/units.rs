@@ -10,7 +10,7 @@ use std::{
 
 use crate::needs::has;
 
-const UNITS: [&str; 3] = ["sixty-broker.socket", "sixty-control.socket", "sixty.service"];
+const UNITS: [&str; 4] = ["sixty-broker.socket", "sixty-control.socket", "sixty-gateway.socket", "sixty.service"];
 
 /// Units that every system has and ours lean on.
 const GIVEN: [&str; 9] = [
@@ -166,7 +166,7 @@ fn nothing_starts_before_there_is_a_config() {
 #[test]
 fn the_sockets_stand_where_the_contract_says() {
     for (scope, at) in [("system", "/run/sixty"), ("user", "%t/sixty")] {
-        for (name, mode) in [("broker", "0666"), ("control", "0600")] {
+        for (name, mode) in [("broker", "0666"), ("control", "0600"), ("gateway", "0666")] {
             let socket = text(scope, &format!("sixty-{name}.socket"));
             assert_eq!(values(&socket, "ListenStream"), [format!("{at}/{name}.sock")]);
             assert_eq!(values(&socket, "FileDescriptorName"), [name]);
