@@ -26,14 +26,14 @@ pub struct Finds(Mutex<Vec<String>>);
 impl Finds {
     /// Looks for every needle in every form, in the registers too.
     pub fn look(&self, pid: u32, needles: &[Needle], when: &str) {
-        self.note(&scan(pid, needles, ScanOptions::default()).unwrap(), when);
+        self.note(&whole(pid, needles, ScanOptions::default()), when);
     }
 
     /// Looks for the bytes alone: so many needles that all their forms would take minutes. They are hexadecimal, and
     /// runs as short as usual would be found by chance.
     pub fn look_for_many(&self, pid: u32, needles: &[Needle], when: &str) {
         let options = ScanOptions { forms: Forms::Raw, sub: 12, ..ScanOptions::default() };
-        self.note(&scan(pid, needles, options).unwrap(), when);
+        self.note(&whole(pid, needles, options), when);
     }
 
     /// Looks into a file, which may be full of hashes.
@@ -87,4 +87,10 @@ pub fn take_core(pid: u32, prefix: &Path) -> Option<PathBuf> {
     let taken = Command::new("gcore").arg("-a").arg("-o").arg(prefix).arg(pid.to_string()).output().ok()?;
     let core = PathBuf::from(format!("{}.{pid}", prefix.display()));
     taken.status.success().then_some(core)
+}
+
+/// A heap that is given back to the kernel while it is read was not read whole: then it is looked at again.
+fn whole(pid: u32, needles: &[Needle], options: ScanOptions) -> Report {
+    let look = || scan(pid, needles, options).unwrap();
+    (0..5).map(|_| look()).find(|report| report.verdict() != Verdict::Incomplete).unwrap_or_else(look)
 }
