@@ -5,7 +5,7 @@ use crate::{
     audit::AuditError,
     issuer::MintError,
     model::{Code, Malformed, Retry},
-    recipe::{KeyFault, PlaceFault, SetFault},
+    recipe::{Class, KeyFault, PlaceFault, SetFault},
     vault::{ChangeError, LendError, UnlockError},
 };
 
@@ -68,7 +68,7 @@ impl OperatorError {
             Self::Unlock(UnlockError::WrongPassphrase | UnlockError::WrongKey) => Code::Denied,
             Self::Traced | Self::Change(ChangeError::Save(_)) | Self::Audit(_) | Self::Unlock(_) => Code::Unavailable,
             Self::Mint(MintError::Throttled(_)) => Code::Busy,
-            Self::Mint(MintError::Provider { .. } | MintError::Place(_) | MintError::NotMinted(_)) => Code::Malformed,
+            Self::Mint(MintError::Provider { .. } | MintError::Place(_) | MintError::NoProbe(_)) => Code::Malformed,
             Self::Mint(_) => Code::Upstream,
             _ => Code::Malformed,
         }
@@ -92,6 +92,14 @@ impl OperatorError {
         match self {
             Self::Unlock(UnlockError::Wait { seconds }) => u32::try_from(*seconds).ok(),
             Self::Mint(MintError::Throttled(seconds)) => Some(*seconds),
+            _ => None,
+        }
+    }
+
+    /// What the provider's no means for the key, where it is the provider's.
+    pub fn class(&self) -> Option<&'static str> {
+        match self {
+            Self::Mint(fault) => fault.class().map(Class::name),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@ use super::{Broker, Inner, OperatorError, refuse::Stop};
 use crate::{
     attest::Peer,
     audit::{self, Action, Follow, KeyChange},
+    issuer::Proof,
     ledger::{Ended, Revoked, Sum, Which},
     model::{
         By, Day, Fact, Fingerprint, KeyMeta, KeyName, Kind, LeaseSummary, Malformed, Owner, Place, Principal, Refusal,
@@ -42,11 +43,12 @@ pub struct NewKey {
     pub secret: Secret,
 }
 
-/// What a test mint gave. The token itself is thrown away.
+/// What a test gave. A token that was minted for it is thrown away.
 #[derive(Debug, Serialize)]
 pub struct KeyTested {
     ok: bool,
-    expires_in: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
     micros: u64,
 }
 
@@ -124,7 +126,8 @@ impl<'a> Operator<'a> {
         self.revoke(&Which::Key(name.clone()))
     }
 
-    /// Mints once and throws the token away. Lifts a quarantine if the provider takes the key again.
+    /// Mints once and throws the token away, or makes the recipe's probe where nothing is minted. Lifts a quarantine if
+    /// the provider takes the key again.
     pub async fn test(&self, name: &KeyName) -> Done<KeyTested> {
         let inner = self.inner();
         let before = self.key(name)?;
@@ -133,14 +136,17 @@ impl<'a> Operator<'a> {
         let mut trial = Trial::of(&inner.vault, before)?;
         inner.issuer.rouse(&trial.key.meta);
         let began = inner.clock.boot();
-        let minted = inner.issuer.mint(self.permit(name)?).await?;
+        let proof = inner.issuer.prove(self.permit(name)?).await?;
         if trial.passed() {
             self.noted(name, |change| Action::KeyRestored(change))?;
         }
         let now = inner.clock.boot();
         Ok(KeyTested {
             ok: true,
-            expires_in: minted.deadline.since(now).as_secs(),
+            expires_in: match proof {
+                Proof::Minted(deadline) => Some(deadline.since(now).as_secs()),
+                Proof::Answered => None,
+            },
             micros: u64::try_from(now.since(began).as_micros()).unwrap_or(u64::MAX),
         })
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::output::{BAD, GOOD, plain, say};
 use crate::client::{ClientError, Problem};
+use crate::model::KeyName;
 
 /// The exit codes of `contract.md`; the high ones are sysexits(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +101,14 @@ impl Failure {
             }
             other => other,
         }
+    }
+
+    /// Puts on a provider's no what its class means for the one who asked about this key.
+    pub(super) fn about_key(self, name: &KeyName) -> Self {
+        let Self::Refused { problem, advice: None } = &self else { return self };
+        let Some(text) = advice_on_key(problem, name) else { return self };
+        let code = problem.code.clone();
+        self.advising(&code, text)
     }
 
     pub(super) fn output(fault: std::io::Error) -> Self {
@@ -203,6 +212,25 @@ fn advice_on(problem: &Problem) -> Option<String> {
     }
 }
 
+/// What to do about a key whose provider said no.
+fn advice_on_key(problem: &Problem, name: &KeyName) -> Option<String> {
+    Some(match problem.class.as_deref()? {
+        "bad_secret" => {
+            format!("`sixty key show {name}` tells what the provider said; `sixty key rotate {name}` swaps it")
+        }
+        "billing" => {
+            format!("no other key mends it: pay or raise the limit at the provider, then `sixty key test {name}`")
+        }
+        "denied" => "give it the right at the provider, or store a key that has it: `sixty key rotate`".to_owned(),
+        "throttled" => {
+            let wait = problem.retry_after.unwrap_or(1);
+            format!("it says nothing of the key: `sixty key test {name}` again in {wait} s")
+        }
+        "transient" => "it says nothing of the key: try again once the provider answers".to_owned(),
+        _ => "it says nothing of the key; is its address right? `sixty key show` tells it".to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +275,20 @@ mod tests {
         let failure = Failure::refused(no).advising("denied", "`sixty why a` says which selector failed");
         assert_eq!(failure.to_string(), "denied: no (request id 00ff)");
         assert_eq!(failure.advice().as_deref(), Some("`sixty why a` says which selector failed"));
+    }
+
+    #[test]
+    fn a_failed_test_of_a_key_is_told_by_what_it_says_of_the_key() {
+        let name: KeyName = "a/b".parse().unwrap();
+        let told = |class: &str| {
+            let no = Problem { class: Some(class.to_owned()), ..*problem("upstream", "never") };
+            Failure::refused(Box::new(no)).about_key(&name).advice().unwrap_or_default()
+        };
+        assert!(told("bad_secret").contains("key rotate a/b"));
+        for class in ["billing", "throttled", "transient", "bad_request"] {
+            assert!(!told(class).contains("rotate"), "{class}: {}", told(class));
+        }
+        assert!(told("billing").contains("pay") && told("denied").contains("right"));
     }
 
     #[test]

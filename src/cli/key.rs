@@ -51,7 +51,7 @@ struct Keys {
 /// What a test of a key gave.
 #[derive(Deserialize)]
 struct Tested {
-    expires_in: u64,
+    expires_in: Option<u64>,
     micros: u64,
 }
 
@@ -120,20 +120,18 @@ pub(super) fn remove(doors: &Doors, arguments: &KeyRemove) -> Result<(), Failure
 /// `sixty key test`.
 pub(super) fn test(doors: &Doors, one: &OneKey) -> Result<(), Failure> {
     let asked = about(doors, Method::POST, &format!("{}/test", route(&one.name)), None);
-    let answer = asked.map_err(|no| {
-        let advice =
-            format!("`sixty key show {0}` tells what the provider said; `sixty key rotate {0}` swaps it", one.name);
-        no.advising("upstream", advice)
-    })?;
+    let answer = asked.map_err(|no| no.about_key(&one.name))?;
     if one.show.json {
         return exactly(&answer);
     }
     let Tested { expires_in, micros } = read(&answer)?;
-    let (life, millis) = (span(expires_in), micros.div_ceil(1000));
-    say(format_args!(
-        "{GOOD}works{GOOD:#}: {} gave a token for {life} within {millis} ms; it was thrown away",
-        one.name
-    ));
+    let (name, millis) = (&one.name, micros.div_ceil(1000));
+    match expires_in.map(span) {
+        Some(life) => say(format_args!(
+            "{GOOD}works{GOOD:#}: {name} gave a token for {life} within {millis} ms; it was thrown away"
+        )),
+        None => say(format_args!("{GOOD}works{GOOD:#}: its provider took {name} within {millis} ms")),
+    }
     Ok(())
 }
 

@@ -38,6 +38,8 @@ pub struct Problem {
     pub retry: String,
     /// Which request it answers: look for it in the audit.
     pub request_id: String,
+    /// What the provider's no means for the key: `bad_secret`, `billing`, `denied`, `throttled`, `transient`, …
+    pub class: Option<String>,
     /// What was wrong with the caller's own words.
     pub detail: Option<String>,
     /// Seconds to wait.

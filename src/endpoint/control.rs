@@ -91,6 +91,7 @@ impl ControlOptions {
                 let mut refusal = Refusal::new(fault.code(), session.broker().request_id());
                 refusal.retry = fault.retry().unwrap_or(refusal.retry);
                 refusal.after = fault.wait().or(refusal.after);
+                refusal.class = fault.class();
                 Reply::refusal(&refusal.at(fault.status()).saying(fault.to_string()))
             }
             Err(No::Words(fault)) => Reply::refusal(&malformed(session, &fault)),

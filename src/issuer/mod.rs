@@ -4,9 +4,11 @@
 mod flight;
 mod hold;
 mod loan;
+mod probe;
 mod relay;
 mod upstream;
 
+pub use probe::Proof;
 pub use relay::Witness;
 
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
     clock::{Boottime, Clock},
     model::{KeyMeta, KeyName, Kind, Ttl},
     policy::Permit,
-    recipe::{Limits, Loopback, NotMinted, PlaceFault, Recipe},
+    recipe::{Class, Limits, Loopback, NotMinted, PlaceFault, Recipe},
     secret::Secret,
     upstream::Upstream,
     vault::{LendError, Listed, Vault},
@@ -79,6 +81,11 @@ pub enum MintError {
     /// The caller's: the provider's keys are good for virtual ones alone.
     #[error(transparent)]
     NotMinted(#[from] NotMinted),
+    /// The operator's: nothing tells whether a key of this provider is good.
+    #[error(
+        "the recipe of {0} names no [probe], a call to test a key with: its first use through the gateway will tell"
+    )]
+    NoProbe(String),
     /// The operator's: nobody knows the provider.
     #[error("there is no provider `{name}`; there is {known}")]
     Provider {
@@ -93,8 +100,8 @@ pub enum MintError {
     /// The provider's: too often; seconds to wait.
     #[error("the provider throttles this key; next try in {0} s")]
     Throttled(u32),
-    /// The provider's: the key is good, but may not mint.
-    #[error("the provider allows this key no tokens: {0}")]
+    /// The provider's: the key is good, but may not.
+    #[error("the key is good, but its provider does not allow it this: {0}")]
     Forbidden(String),
     /// The provider's: it said no.
     #[error("the provider refused: {0}")]
@@ -122,6 +129,25 @@ pub enum MintError {
 }
 
 impl MintError {
+    /// What the provider's no or silence means for the key, where it is the provider's.
+    pub fn class(&self) -> Option<Class> {
+        match self {
+            Self::Key(LendError::Quarantined(_)) => Some(Class::BadSecret),
+            Self::Billing(_) => Some(Class::Billing),
+            Self::Forbidden(_) => Some(Class::Denied),
+            Self::Throttled(_) => Some(Class::Throttled),
+            Self::Rejected(_) => Some(Class::BadRequest),
+            Self::Unreached(_) | Self::Call(_) => Some(Class::Transient),
+            Self::DeadOnArrival(_) | Self::TooShort { .. } => Some(Class::Broken),
+            Self::Key(_)
+            | Self::Place(_)
+            | Self::NotMinted(_)
+            | Self::NoProbe(_)
+            | Self::Provider { .. }
+            | Self::Random => None,
+        }
+    }
+
     /// Whether the same request fails again until a person has mended something.
     pub fn is_final(&self) -> bool {
         matches!(

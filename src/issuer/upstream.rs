@@ -11,7 +11,7 @@ use crate::{
     audit::{Action, KeyChange},
     model::{Fingerprint, KeyMeta, KeyName},
     policy::Permit,
-    recipe::{Class, Endpoint, Mint, Rejected},
+    recipe::{Call, Class, Rejected},
     secret::Secret,
     sys::scrub,
     upstream::{Answer, CallError},
@@ -80,7 +80,7 @@ impl Issuer {
         let mint = recipe.minting()?;
         let endpoint = recipe.endpoint(key.into(), self.0.options.loopback)?;
         let began = (self.0.parts.clock.boot(), self.0.parts.clock.wall());
-        let answer = self.call(permit, mint, &endpoint).await?;
+        let answer = self.call(permit, &mint.call(&endpoint, permit.ttl())).await?;
         let minted = mint.read(answer.status, &answer.body).map_err(|rejected| self.rejected(key, &rejected))?;
         drop(answer);
         self.0.holds.served(&Payer::of(key));
@@ -98,13 +98,12 @@ impl Issuer {
     }
 
     /// Calls, and once more if the provider is known not to have answered.
-    async fn call(&self, permit: &Arc<Permit>, mint: &Mint, endpoint: &Endpoint) -> Result<Answer, MintError> {
-        let call = mint.call(endpoint, permit.ttl());
+    pub(super) async fn call(&self, permit: &Arc<Permit>, call: &Call) -> Result<Answer, MintError> {
         let mut again = true;
         loop {
             let length = self.0.parts.vault.lend_length(permit)?;
             let loan = Loan { vault: self.0.parts.vault.clone(), permit: permit.clone() };
-            match self.0.parts.upstream.call(&call, length, Box::new(loan)).await {
+            match self.0.parts.upstream.call(call, length, Box::new(loan)).await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) if again && fault.surely_unanswered() => {
                     info!(key = %permit.key(), %fault, "asking the provider once more");
@@ -122,7 +121,7 @@ impl Issuer {
     }
 
     /// What a provider's no means for the key, and for who asks next.
-    fn rejected(&self, used: &KeyMeta, rejected: &Rejected) -> MintError {
+    pub(super) fn rejected(&self, used: &KeyMeta, rejected: &Rejected) -> MintError {
         let (key, payer, now) = (&used.name, Payer::of(used), self.0.parts.clock.boot());
         warn!(%key, class = ?rejected.class, status = rejected.status, "{rejected}");
         match rejected.class {

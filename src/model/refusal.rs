@@ -118,6 +118,8 @@ pub struct Refusal {
     pub after: Option<u32>,
     /// Which request it answers.
     pub request_id: RequestId,
+    /// On the control socket: what the provider's no means for the key.
+    pub class: Option<&'static str>,
     /// For `malformed` alone: what was wrong with the caller's own words.
     pub detail: Option<String>,
     /// Nobody is there whom the next request on this connection could be from.
@@ -135,7 +137,7 @@ impl Refusal {
             }
         };
         let after = (code == Code::Busy).then_some(1);
-        Self { code, status: code.status(), retry, after, request_id, detail: None, is_last: false }
+        Self { code, status: code.status(), retry, after, request_id, class: None, detail: None, is_last: false }
     }
 
     /// Says more by its HTTP status than the code's own does.

@@ -54,6 +54,19 @@ pub struct Call {
     pub header: String,
     /// What stands before the key in it.
     pub prefix: String,
+    /// Further headers, by lower-case name.
+    pub headers: BTreeMap<String, String>,
+    /// What of the answer is read.
+    pub expects: Expects,
+}
+
+/// What of an answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expects {
+    /// All of it, within a bound.
+    Body,
+    /// Its status: whatever else comes is dropped.
+    Status,
 }
 
 /// The provider makes no short-lived tokens: nobody can mint one of its keys.
@@ -77,6 +90,8 @@ impl Mint {
             target: format!("{}?{query}", self.request.path),
             header: self.request.inject.header.clone(),
             prefix: self.request.inject.prefix.clone(),
+            headers: BTreeMap::new(),
+            expects: Expects::Body,
         }
     }
 

@@ -8,6 +8,7 @@ mod inject;
 mod mint;
 mod place;
 mod price;
+mod probe;
 mod read;
 mod route;
 mod secret;
@@ -19,9 +20,10 @@ mod text;
 pub use client::{BaseUrl, ClientEnv, Guest, Variable};
 pub use gateway::{Address, Gateway, Risk, Way};
 pub use inject::Inject;
-pub use mint::{Call, Mint, NotMinted};
+pub use mint::{Call, Expects, Mint, NotMinted};
 pub use place::{Endpoint, Loopback, PlaceFault, Scheme};
 pub use price::{PerMillion, Price, Prices};
+pub use probe::Probe;
 pub use read::{Class, Minted, Rejected};
 pub use secret::KeyFault;
 pub use set::SetFault;
@@ -48,6 +50,7 @@ pub struct Recipe {
     set: BTreeMap<String, set::SetShape>,
     upstream: host::Hosts,
     mint: Option<Mint>,
+    probe: Option<Probe>,
     /// How it is called with a virtual key.
     pub gateway: Gateway,
     /// What its clients read from their environment.

@@ -45,6 +45,21 @@ pub struct Rejected {
     pub code: Option<String>,
 }
 
+impl Class {
+    /// As it stands in JSON and in a recipe.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::BadSecret => "bad_secret",
+            Class::Billing => "billing",
+            Class::Denied => "denied",
+            Class::Throttled => "throttled",
+            Class::Transient => "transient",
+            Class::BadRequest => "bad_request",
+            Class::Broken => "broken",
+        }
+    }
+}
+
 impl Mint {
     /// Reads the answer to a mint. A `code` in the body is an error even with status 200.
     pub fn read(&self, status: u16, body: &[u8]) -> Result<Minted, Rejected> {
@@ -76,9 +91,10 @@ impl Mint {
 }
 
 /// A 429 whose code we do not know may be about money: it is not retried. A redirect is no answer.
-fn by_status(status: u16) -> Class {
+pub(super) fn by_status(status: u16) -> Class {
     match status {
         401 => Class::BadSecret,
+        402 => Class::Billing,
         403 => Class::Denied,
         429 => Class::Billing,
         400..=499 => Class::BadRequest,
@@ -156,6 +172,7 @@ mod tests {
         assert_eq!(class(302, ""), Class::Broken);
         assert_eq!(class(503, "busy"), Class::Transient);
         assert_eq!(class(401, ""), Class::BadSecret);
+        assert_eq!(class(402, ""), Class::Billing);
     }
 
     #[test]

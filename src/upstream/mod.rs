@@ -13,7 +13,7 @@ pub use relay::{Download, Inject, Lane, Upload};
 pub use tls::TlsError;
 
 use crate::{
-    recipe::Call,
+    recipe::{Call, Expects},
     sys::scrub,
     wire::swap::{Expect, Lend, Swap, Swaps},
 };
@@ -47,7 +47,7 @@ pub struct UpstreamOptions {
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
-    /// At most `body_bytes`.
+    /// At most `body_bytes`; nothing where the call expects a status alone.
     pub body: Zeroizing<Vec<u8>>,
 }
 
@@ -156,7 +156,10 @@ impl Upstream {
             let _ = driver.await;
         }));
         let answer = sender.send_request(request).await.map_err(|fault| why(&fault, &heard, host()))?;
-        self.read(answer, host()).await
+        match call.expects {
+            Expects::Body => self.read(answer, host()).await,
+            Expects::Status => Ok(Answer { status: answer.status().as_u16(), body: Zeroizing::default() }),
+        }
     }
 
     async fn read(&self, answer: Response<Incoming>, host: String) -> Result<Answer, CallError> {
@@ -177,7 +180,7 @@ impl Upstream {
 }
 
 fn request(call: &Call, placeholder: &str) -> Result<Request<Empty<hyper::body::Bytes>>, CallError> {
-    Request::builder()
+    let request = Request::builder()
         .method(call.method.as_str())
         .uri(call.target.as_str())
         .header("host", call.endpoint.authority())
@@ -185,9 +188,9 @@ fn request(call: &Call, placeholder: &str) -> Result<Request<Empty<hyper::body::
         .header("accept", "application/json")
         .header("connection", "close")
         .header("content-length", "0")
-        .header(call.header.as_str(), format!("{}{placeholder}", call.prefix))
-        .body(Empty::new())
-        .map_err(|_| CallError::Request)
+        .header(call.header.as_str(), format!("{}{placeholder}", call.prefix));
+    let headed = call.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    headed.body(Empty::new()).map_err(|_| CallError::Request)
 }
 
 /// hyper's error → ours. Its text is not kept: it could quote what was received.

@@ -15,6 +15,8 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
 }
 
@@ -28,6 +30,7 @@ pub fn problem(refusal: &Refusal) -> Vec<u8> {
         retry: refusal.retry,
         request_id: refusal.request_id.to_string(),
         retry_after: refusal.after,
+        class: refusal.class,
         detail: refusal.detail.as_deref(),
     })
 }

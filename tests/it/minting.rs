@@ -281,6 +281,58 @@ fn a_provider_that_mints_nothing_gives_virtual_keys_alone() {
     assert_eq!(refused.refused(), (400, "malformed".into()));
     assert!(refused.text().contains("ask for kind virtual"), "{}", refused.text());
     assert_eq!(world.mint(r#"{"key":"openai/main","kind":"virtual"}"#).status, 201);
-    let tested = world.sixty(&["key", "test", "openai/main"]);
-    assert!(!tested.status.success() && String::from_utf8_lossy(&tested.stderr).contains("openai mints no tokens"));
+}
+
+/// A key of another provider, kept at the stand-in.
+fn add_elsewhere(world: &World, provider: &str) -> String {
+    let (name, key) = (format!("{provider}/main"), random_key());
+    world.studio.register(&key);
+    let url = world.studio.url();
+    let added = world.sixty_with(&["key", "add", &name, "--provider", provider, "--endpoint", &url], &key);
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    key
+}
+
+#[test]
+fn a_key_that_mints_nothing_is_tested_by_a_call_that_costs_nothing() {
+    let world = World::new(MINE);
+    add_elsewhere(&world, "openai");
+    let test = || {
+        let tested = world.sixty(&["key", "test", "openai/main"]);
+        let told = String::from_utf8_lossy(&[tested.stdout, tested.stderr].concat()).into_owned();
+        (tested.status.code(), told)
+    };
+    let (code, told) = test();
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("took openai/main"), "{told}");
+    assert_eq!((world.studio.requests(), world.studio.mints()), (1, 0));
+    for (fault, code, advice) in [
+        (Fault::Throttled, 75, "again in"),
+        (Fault::Denied, 1, "the right"),
+        (Fault::InternalError, 75, "nothing of the key"),
+        (Fault::CloseOnRequest, 0, "works"),
+        (Fault::Redirect, 75, "nothing of the key"),
+    ] {
+        world.studio.next(fault);
+        let told = test();
+        assert!(told.0 == Some(code) && told.1.contains(advice), "{fault:?}: {told:?}");
+        assert!(world.quarantined().is_empty(), "{fault:?} says nothing bad of the key");
+    }
+    world.studio.next(Fault::BadKey);
+    let (code, told) = test();
+    assert!(code == Some(1) && told.contains("key rotate openai/main"), "{told}");
+    assert_eq!(world.quarantined(), ["openai/main"]);
+    assert_eq!(world.mint(r#"{"key":"openai/main","kind":"virtual"}"#).refused(), upstream_failed());
+    assert_eq!(test().0, Some(0));
+    assert!(world.quarantined().is_empty());
+}
+
+#[test]
+fn a_provider_of_which_no_safe_call_is_known_says_so() {
+    let world = World::new(MINE);
+    add_elsewhere(&world, "generic");
+    let tested = world.sixty(&["key", "test", "generic/main"]);
+    let told = String::from_utf8_lossy(&tested.stderr).into_owned();
+    assert!(!tested.status.success() && told.contains("names no [probe]"), "{told}");
+    assert_eq!(world.studio.requests(), 0);
 }

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::step::{StepError, system};
 use crate::client::{Client, Method, Problem};
-use crate::recipe::{Call, Endpoint, Scheme};
+use crate::recipe::{Call, Endpoint, Expects, Scheme};
 use crate::secret::Secret;
 use crate::sys::scrub;
 use crate::upstream::{Upstream, UpstreamOptions};
@@ -164,6 +164,8 @@ impl Provider {
             target: "/compatible-mode/v1/models".to_owned(),
             header: "authorization".to_owned(),
             prefix: "Bearer ".to_owned(),
+            headers: Default::default(),
+            expects: Expects::Status,
         };
         let ours = Box::new(token.expose(Secret::copied));
         Ok(scrub::run(&self.runtime, self.upstream.call(&call, token.len(), ours))?.status)

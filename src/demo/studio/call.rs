@@ -187,7 +187,7 @@ fn purpose(path: &str) -> Option<Purpose> {
         "/api/v1/tokens" => Some(Purpose::Mint),
         "/compatible-mode/v1/chat/completions" => Some(Purpose::Chat),
         "/apps/anthropic/v1/messages" => Some(Purpose::Messages),
-        "/compatible-mode/v1/models" => Some(Purpose::Models),
+        "/compatible-mode/v1/models" | "/v1/models" => Some(Purpose::Models),
         "/api/v1/services/aigc/text-generation/generation" => Some(Purpose::Generation),
         _ => None,
     }
