@@ -14,7 +14,8 @@ use crate::{
     policy::{self, Explanation, Rules},
     recipe::Address,
     secret::Secret,
-    vault::{LendError, Listed, Rollback, Vault},
+    sys::scrub,
+    vault::{ChangeError, Changed, LendError, Listed, Rollback, SaveError, Vault},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -80,7 +81,7 @@ impl<'a> Operator<'a> {
     }
 
     /// Stores a key.
-    pub fn add(&self, new: NewKey) -> Done<Listed> {
+    pub async fn add(&self, new: NewKey) -> Done<Listed> {
         self.may_change()?;
         let issuer = &self.inner().issuer;
         let recipe = issuer.recipe(&new.provider)?;
@@ -99,31 +100,44 @@ impl<'a> Operator<'a> {
             fingerprint: Fingerprint(String::new()),
             set: new.set,
         };
-        self.inner().vault.put(meta, new.secret, limits)?;
-        self.noted(&new.name, |change| Action::KeyAdded(change))
+        self.whole(|broker, by| async move {
+            let inner = &broker.0;
+            let changed = inner.vault.put(meta, new.secret, limits).await?;
+            inner.note(Some(&by), Action::KeyAdded(told(&changed)));
+            Ok(changed.key)
+        })
+        .await
     }
 
     /// Puts another key in the place of one. The next mint uses it.
-    pub fn rotate(&self, name: &KeyName, secret: Secret) -> Done<Listed> {
+    pub async fn rotate(&self, name: &KeyName, secret: Secret) -> Done<Listed> {
         self.may_change()?;
         let provider = self.key(name)?.meta.provider;
         secret.expose(|bytes| self.inner().issuer.recipe(&provider).map(|recipe| recipe.check_key(bytes)))??;
-        self.inner().vault.rotate(name, secret)?;
-        self.inner().echoes().remove(name);
-        self.inner().issuer.forget();
-        self.noted(name, |change| Action::KeyRotated(change))
+        let name = name.clone();
+        self.whole(|broker, by| async move {
+            let inner = &broker.0;
+            let changed = inner.vault.rotate(&name, secret).await?;
+            inner.echoes().remove(&name);
+            inner.issuer.forget();
+            inner.note(Some(&by), Action::KeyRotated(told(&changed)));
+            Ok(changed.key)
+        })
+        .await
     }
 
     /// Removes a key and takes back its leases.
-    pub fn remove(&self, name: &KeyName) -> Done<Revoked> {
+    pub async fn remove(&self, name: &KeyName) -> Done<Revoked> {
         self.may_change()?;
-        let fingerprint = self.key(name)?.meta.fingerprint;
-        self.inner().vault.remove(name)?;
-        self.inner().issuer.forget();
-        let generation = self.inner().vault.generation().unwrap_or_default();
-        let change = KeyChange { key: name, fingerprint: &fingerprint, generation };
-        self.inner().note(Some(&self.principal), Action::KeyRemoved(change));
-        self.revoke(&Which::Key(name.clone()))
+        let name = name.clone();
+        self.whole(|broker, by| async move {
+            let inner = &broker.0;
+            let changed = inner.vault.remove(&name).await?;
+            inner.issuer.forget();
+            inner.note(Some(&by), Action::KeyRemoved(told(&changed)));
+            Ok(inner.revoke(Some(&by), &Which::Key(name)))
+        })
+        .await
     }
 
     /// Mints once and throws the token away, or makes the recipe's probe where nothing is minted. Lifts a quarantine if
@@ -242,9 +256,24 @@ impl<'a> Operator<'a> {
         Ok(listed)
     }
 
+    /// Does a change to its end, though its caller leaves: what is on the disk is on record too.
+    async fn whole<T, W>(&self, work: impl FnOnce(Broker, Principal) -> W) -> Done<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Done<T>> + Send + 'static,
+    {
+        let done = scrub::spawn(work(self.broker.clone(), self.principal.clone())).await;
+        done.unwrap_or_else(|fault| Err(ChangeError::Save(SaveError::Thread(fault.into())).into()))
+    }
+
     fn inner(&self) -> &Inner {
         &self.broker.0
     }
+}
+
+fn told(changed: &Changed) -> KeyChange<'_> {
+    let Changed { key, generation } = changed;
+    KeyChange { key: &key.meta.name, fingerprint: &key.meta.fingerprint, generation: *generation }
 }
 
 /// A quarantine that is lifted for one mint. An answer that never came, or that nobody waited for, proves nothing: what

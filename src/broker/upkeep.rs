@@ -26,7 +26,7 @@ impl Broker {
     /// Wipes every key from memory; `by` nobody when it was idle.
     pub fn lock(&self, by: Option<&Principal>) -> Done<()> {
         // Notes of last uses are kept if the disk takes them; a full disk must not keep a vault open.
-        if let Err(fault) = self.0.vault.flush() {
+        if let Err(fault) = self.0.vault.flush_unawaited() {
             warn!(%fault, "the last uses of keys are not kept");
         }
         self.0.vault.lock();
@@ -116,13 +116,14 @@ impl Broker {
     }
 
     /// The last record; then everything is written.
-    pub fn stop(&self) {
-        if let Err(fault) = self.0.vault.flush() {
+    pub async fn stop(&self) {
+        if let Err(fault) = self.0.vault.flush().await {
             warn!(%fault, "the last uses of keys are not kept");
         }
         self.0.vault.lock();
         self.0.note(None, Action::Stopped);
         self.flush();
+        self.0.usage.close(|| self.0.ledger.spendings());
     }
 }
 

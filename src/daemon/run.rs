@@ -71,7 +71,7 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
         }
     };
     tokio::join!(broker_door, control_door, gateway_door, tcp_door);
-    broker.stop();
+    broker.stop().await;
     Ok(())
 }
 

@@ -144,7 +144,7 @@ impl Ask<'_> {
             (&Method::GET, _) => Ok(Reply::json(200, &self.operator.key(&name)?)),
             (&Method::PUT, _) => self.add(name).await,
             (&Method::DELETE, _) => {
-                let removed = self.operator.remove(&name)?;
+                let removed = self.operator.remove(&name).await?;
                 let residual = residual(removed);
                 Ok(Reply::json(200, &json!({ "removed": true, "revoked": removed.leases, "residual": residual })))
             }
@@ -152,7 +152,7 @@ impl Ask<'_> {
             (&Method::POST, "/v1/keys/{name}/rotate") => {
                 let body = whole_body(self.session, self.options, self.request).await?;
                 let KeyRotate { secret } = wire::parse(&body, "secret")?;
-                Ok(Reply::json(200, &self.operator.rotate(&name, secret)?))
+                Ok(Reply::json(200, &self.operator.rotate(&name, secret).await?))
             }
             _ => Err(Astray::Path.into()),
         }
@@ -163,7 +163,7 @@ impl Ask<'_> {
         let KeyPut { provider, secret, account, workspace, region, endpoint, owner, set } =
             wire::parse(&body, PUT_FIELDS)?;
         let place = Place { account, workspace, region, endpoint };
-        Ok(Reply::json(201, &self.operator.add(NewKey { name, provider, place, owner, set, secret })?))
+        Ok(Reply::json(201, &self.operator.add(NewKey { name, provider, place, owner, set, secret }).await?))
     }
 
     /// A query parameter that is there, `true` or `false`.

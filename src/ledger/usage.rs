@@ -2,12 +2,16 @@
 //! It holds numbers and names, never what was said, and never more rows than it may.
 
 use super::kept::{self, Kept, Spending};
-use crate::model::{By, Day};
+use crate::{
+    model::{By, Day},
+    sys::scrub,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
 };
 use tracing::warn;
 
@@ -83,6 +87,8 @@ struct Pages {
     /// By key and model since the start: a collector's counters never fall, and rows are dropped.
     series: BTreeMap<Row, Counts>,
     changed: bool,
+    /// The thread that writes.
+    writing: Option<JoinHandle<()>>,
 }
 
 impl UsageBook {
@@ -90,7 +96,7 @@ impl UsageBook {
     pub fn open(options: UsageOptions) -> (Self, Vec<Spending>) {
         let Kept { rows, spent, .. } = options.file.as_deref().map(kept::read).unwrap_or_default();
         let rows = rows.into_iter().map(|line| (line.row, line.counts)).collect();
-        let pages = Pages { options, rows, series: BTreeMap::new(), changed: false };
+        let pages = Pages { options, rows, series: BTreeMap::new(), changed: false, writing: None };
         (Self(Arc::new(Mutex::new(pages))), spent)
     }
 
@@ -125,14 +131,36 @@ impl UsageBook {
         self.pages().series.iter().map(|(row, counts)| (row.clone(), *counts)).collect()
     }
 
-    /// Writes it down, with what is spent, if it has changed.
+    /// Has a thread write it down, with what is spent, if it has changed. One at a time: who comes while the disk is slow
+    /// leaves it to the next.
     pub fn save(&self, spent: impl FnOnce() -> Vec<Spending>) {
         let mut pages = self.pages();
-        let Some(file) = pages.options.file.clone().filter(|_| pages.changed) else { return };
-        pages.changed = false;
-        let kept = Kept::new(pages.rows.iter().map(|(row, counts)| (row.clone(), *counts)), spent());
-        drop(pages);
-        if let Err(fault) = kept::write(&file, &kept) {
+        if pages.writing.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let Some((file, kept)) = pages.unkept(spent) else { return };
+        let book = self.clone();
+        match scrub::thread(move || book.write(&file, &kept)) {
+            Ok(thread) => pages.writing = Some(thread),
+            Err(fault) => {
+                warn!(%fault, "there is no thread to write down what was used; it is tried again");
+                pages.changed = true;
+            }
+        }
+    }
+
+    /// Writes it down at the end, after what is being written.
+    pub fn close(&self, spent: impl FnOnce() -> Vec<Spending>) {
+        let before = self.pages().writing.take();
+        before.map(JoinHandle::join);
+        let last = self.pages().unkept(spent);
+        if let Some((file, kept)) = last {
+            self.write(&file, &kept);
+        }
+    }
+
+    fn write(&self, file: &Path, kept: &Kept) {
+        if let Err(fault) = kept::write(file, kept) {
             warn!(%fault, "what was used is not written down; it is tried again");
             self.pages().changed = true;
         }
@@ -140,6 +168,15 @@ impl UsageBook {
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    /// What is to be written, and where; it counts as written from here on.
+    fn unkept(&mut self, spent: impl FnOnce() -> Vec<Spending>) -> Option<(PathBuf, Kept)> {
+        let file = self.options.file.clone().filter(|_| self.changed)?;
+        self.changed = false;
+        Some((file, Kept::new(self.rows.iter().map(|(row, counts)| (row.clone(), *counts)), spent())))
     }
 }
 
@@ -184,7 +221,6 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn book(file: Option<&Path>, rows: usize, days: u32) -> UsageBook {
         UsageBook::open(UsageOptions { file: file.map(Path::to_owned), rows, days }).0
@@ -241,7 +277,9 @@ mod tests {
         let first = book(Some(&file), 9, 90);
         first.count(row(5, "a", "m"), &used(7));
         let spent = Spending { day: Day(5), holder: "h".into(), tokens: 7, cost_micros: 1 };
-        first.save(|| vec![spent.clone()]);
+        first.save(Vec::new);
+        first.count(row(5, "a", "m"), &Counts::default());
+        first.close(|| vec![spent.clone()]);
         let (second, left) = UsageBook::open(UsageOptions { file: Some(file.clone()), rows: 9, days: 90 });
         assert_eq!((told(&second, By::Owner, 0), left), (vec![("a".into(), 1, 7)], vec![spent]));
         let whole = std::fs::read(&file).unwrap();

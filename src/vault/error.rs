@@ -77,6 +77,9 @@ pub enum SaveError {
     /// The disk.
     #[error("the vault can't be written: {0}")]
     File(#[from] FileError),
+    /// The system gives no thread.
+    #[error("there is no thread to write the vault with: {0}")]
+    Thread(std::io::Error),
     /// Locked memory.
     #[error(transparent)]
     Page(#[from] PageError),

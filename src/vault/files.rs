@@ -61,10 +61,7 @@ impl Files {
         }
     }
 
-    /// Seals and writes the vault, then its head.
-    ///
-    /// # Errors
-    /// The vault was not written. A head that was not is no error: it is behind then, and the next one is not.
+    /// Seals and writes at once, where nobody is kept waiting.
     pub(super) fn save(
         &self,
         root: &Secret,
@@ -72,19 +69,46 @@ impl Files {
         generation: u64,
         entries: &Entries,
     ) -> Result<(), SaveError> {
-        let mut header = *header;
-        getrandom::fill(&mut header.nonce).map_err(|_| SaveError::Random)?;
-        let bytes = seal::seal(root, &header, generation, entries)?;
-        file::replace(&self.vault, 0o600, &bytes)?;
-        self.save_head(root, generation);
+        self.write(&Sealed::new(root, header, generation, entries)?)
+    }
+
+    /// Writes the vault, then its head.
+    ///
+    /// # Errors
+    /// The vault was not written. A head that was not is no error: it is behind then, and the next one is not.
+    pub(super) fn write(&self, sealed: &Sealed) -> Result<(), SaveError> {
+        file::replace(&self.vault, 0o600, &sealed.vault)?;
+        self.write_head(&sealed.head, sealed.generation);
         Ok(())
     }
 
     /// Writes the head, or says in the log why not.
     pub(super) fn save_head(&self, root: &Secret, generation: u64) {
-        let Some(bytes) = head::written(root, generation) else { return };
-        if let Err(fault) = file::replace(&self.head, 0o600, &bytes) {
+        if let Some(bytes) = head::written(root, generation) {
+            self.write_head(&bytes, generation);
+        }
+    }
+
+    fn write_head(&self, bytes: &[u8], generation: u64) {
+        if let Err(fault) = file::replace(&self.head, 0o600, bytes) {
             tracing::warn!(%fault, generation, "the vault's head is behind: a rollback to it would not be noticed");
         }
+    }
+}
+
+/// Both files' bytes. Nothing in them is secret.
+pub(super) struct Sealed {
+    pub(super) generation: u64,
+    vault: Vec<u8>,
+    head: Vec<u8>,
+}
+
+impl Sealed {
+    pub(super) fn new(root: &Secret, header: &Header, generation: u64, entries: &Entries) -> Result<Self, SaveError> {
+        let mut header = *header;
+        getrandom::fill(&mut header.nonce).map_err(|_| SaveError::Random)?;
+        let vault = seal::seal(root, &header, generation, entries)?;
+        let head = head::written(root, generation).ok_or(SaveError::Gone)?;
+        Ok(Self { generation, vault, head })
     }
 }

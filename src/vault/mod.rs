@@ -12,6 +12,7 @@ mod head;
 mod header;
 mod seal;
 mod unlock;
+mod write;
 
 pub use derive::{Means, UnlockWith, create_key_file};
 pub use entry::{Listed, Quarantine, fingerprint};
@@ -36,8 +37,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The vault. Share it as `Arc<Vault>`; every call is short and none waits for another's await, but those that change
-/// keys write two files and wait for the disk.
+/// The vault. Share it as `Arc<Vault>`; every call is short, but those that change keys wait for the disk, one at a time
+/// and off the loop: loans go on meanwhile.
 ///
 /// A name is not enough to see a key:
 /// ```compile_fail,E0308
@@ -55,9 +56,27 @@ pub struct Vault {
     files: Files,
     clock: Clock,
     delay: Mutex<Delay>,
-    state: Mutex<Option<Open>>,
+    /// Never held over a write.
+    state: Arc<Mutex<Option<Open>>>,
+    /// Held by who writes, or reads what is written; taken before `state`.
+    writing: Arc<tokio::sync::Mutex<()>>,
     /// Quarantines of the keys that are locked away, by what may be known of those. Taken under `state` alone.
     quarantined: Mutex<BTreeMap<Mark, Quarantine>>,
+}
+
+/// A change that is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The key as it is now, or was to the end.
+    pub key: Listed,
+    /// The number of the write.
+    pub generation: u64,
+}
+
+impl From<(Listed, u64)> for Changed {
+    fn from((key, generation): (Listed, u64)) -> Self {
+        Self { key, generation }
+    }
 }
 
 /// What an unlocked vault has in memory.
@@ -156,7 +175,7 @@ impl Vault {
     ///
     /// # Errors
     /// The name is taken, a limit is reached, or it can't be written; the vault is then as it was.
-    pub fn put(&self, meta: KeyMeta, key: Secret, limits: Limits) -> Result<(), ChangeError> {
+    pub async fn put(&self, meta: KeyMeta, key: Secret, limits: Limits) -> Result<Changed, ChangeError> {
         let created = self.clock.wall();
         self.change(|entries| {
             if entries.contains_key(&meta.name) {
@@ -164,33 +183,40 @@ impl Vault {
             }
             entry::room_for(&meta, entries, limits)?;
             let entry = kept(KeyMeta { created, rotated: None, last_used: None, ..meta }, &key)?;
+            let listed = entry.listed();
             entries.insert(entry.meta.name.clone(), entry);
-            Ok(())
+            Ok(listed)
         })
+        .await
+        .map(Changed::from)
     }
 
     /// Puts another key in the place of one and lifts its quarantine. Loans that have begun end with the old one.
     ///
     /// # Errors
     /// Locked, unknown, or it can't be written; the old key then stays.
-    pub fn rotate(&self, name: &KeyName, key: Secret) -> Result<(), ChangeError> {
+    pub async fn rotate(&self, name: &KeyName, key: Secret) -> Result<Changed, ChangeError> {
         let now = self.clock.wall();
         self.change(|entries| {
             let old = entries.get_mut(name).ok_or_else(|| LendError::Unknown(name.clone()))?;
             *old = kept(KeyMeta { rotated: Some(now), ..old.meta.clone() }, &key)?;
-            Ok(())
+            Ok(old.listed())
         })
+        .await
+        .map(Changed::from)
     }
 
     /// Removes a key; its page is wiped when the last loan of it ends.
     ///
     /// # Errors
     /// Locked, unknown, or it can't be written; the key then stays.
-    pub fn remove(&self, name: &KeyName) -> Result<(), ChangeError> {
+    pub async fn remove(&self, name: &KeyName) -> Result<Changed, ChangeError> {
         self.change(|entries| match entries.remove(name) {
-            Some(_) => Ok(()),
+            Some(entry) => Ok(entry.listed()),
             None => Err(LendError::Unknown(name.clone()).into()),
         })
+        .await
+        .map(Changed::from)
     }
 
     /// Stops lending a key that its provider refused. Nothing happens if it was rotated since: `refused` is the
@@ -235,21 +261,13 @@ impl Vault {
         })
     }
 
-    /// Writes the noted uses, if there are any: before a lock or at the end.
-    ///
-    /// # Errors
-    /// It can't be written.
-    pub fn flush(&self) -> Result<(), ChangeError> {
-        let used = self.state().as_ref().is_some_and(|open| open.used);
-        if used { self.change(|_| Ok(())) } else { Ok(()) }
-    }
-
     fn at(path: PathBuf, clock: Clock) -> Self {
         Self {
             files: Files::new(path),
             clock,
             delay: Mutex::default(),
-            state: Mutex::new(None),
+            state: Arc::default(),
+            writing: Arc::default(),
             quarantined: Mutex::default(),
         }
     }
@@ -260,20 +278,6 @@ impl Vault {
 
     fn with<R>(&self, see: impl FnOnce(&mut Open) -> Result<R, LendError>) -> Result<R, LendError> {
         see(self.state().as_mut().ok_or(LendError::Locked)?)
-    }
-
-    /// Edits a copy, writes it, and only then puts it in the place of what was: nothing is ever half done.
-    fn change(&self, edit: impl FnOnce(&mut Entries) -> Result<(), ChangeError>) -> Result<(), ChangeError> {
-        let mut state = self.state();
-        let open = state.as_mut().ok_or(LendError::Locked)?;
-        let mut entries = open.entries.clone();
-        edit(&mut entries)?;
-        // A number that was tried is spent: a write that failed at its very end may still be on the disk.
-        open.generation += 1;
-        self.files.save(&open.root, &open.header, open.generation, &entries)?;
-        open.entries = entries;
-        open.used = false;
-        Ok(())
     }
 
     fn quarantined(&self) -> MutexGuard<'_, BTreeMap<Mark, Quarantine>> {

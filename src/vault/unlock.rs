@@ -75,7 +75,10 @@ impl Vault {
             self.delay().begin(self.clock.boot()).map_err(|seconds| UnlockError::Wait { seconds })?;
         }
         let root = derive::root(with, header.kdf, header.salt).await?;
+        // A write that is under way ends first: what is read is what will be there.
+        let turn = self.writing.lock().await;
         let opened = self.install(root, means, rollback);
+        drop(turn);
         match opened {
             Err(UnlockError::WrongPassphrase) => self.delay().wrong(self.clock.boot()),
             // What is found behind the right passphrase is not its guesser's fault.

@@ -7,17 +7,17 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 async fn a_failed_write_leaves_all_as_it_was() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let before = home.files();
     // A directory in the new file's place: it can be neither opened nor unlinked, by root neither.
     fs::create_dir(home.path("vault.sealed.new")).unwrap();
-    assert!(matches!(add(&vault, "b", b"sk-two"), Err(ChangeError::Save(SaveError::File(_)))));
-    assert!(vault.rotate(&name("a"), Secret::copied(b"sk-three")).is_err());
-    assert!(vault.remove(&name("a")).is_err());
+    assert!(matches!(add(&vault, "b", b"sk-two").await, Err(ChangeError::Save(SaveError::File(_)))));
+    assert!(vault.rotate(&name("a"), Secret::copied(b"sk-three")).await.is_err());
+    assert!(vault.remove(&name("a")).await.is_err());
     assert_eq!((vault.list().unwrap().len(), lent(&vault, "a").unwrap()), (1, b"sk-one".to_vec()));
     assert!(home.files() == before);
     fs::remove_dir(home.path("vault.sealed.new")).unwrap();
-    add(&vault, "b", b"sk-two").unwrap();
+    add(&vault, "b", b"sk-two").await.unwrap();
     assert_eq!(home.reopened().await.unwrap().list().unwrap().len(), 2);
 }
 
@@ -25,9 +25,9 @@ async fn a_failed_write_leaves_all_as_it_was() {
 async fn killed_at_any_point_the_old_or_the_new_vault_opens() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let (old, old_head) = home.files();
-    add(&vault, "b", b"sk-two").unwrap();
+    add(&vault, "b", b"sk-two").await.unwrap();
     let (new, new_head) = home.files();
     // What a kill leaves: a piece of the new file beside the old, the new one without its head, a piece of a head.
     for piece in [0, 1, new.len() / 2, new.len()] {
@@ -44,7 +44,7 @@ async fn killed_at_any_point_the_old_or_the_new_vault_opens() {
         assert_eq!(vault.list().unwrap().len(), 2, "{piece}");
         assert!(fs::read(home.path("vault.head")).unwrap() == new_head, "the head heals");
     }
-    add(&home.reopened().await.unwrap(), "c", b"sk-three").unwrap();
+    add(&home.reopened().await.unwrap(), "c", b"sk-three").await.unwrap();
     assert_eq!(home.reopened().await.unwrap().list().unwrap().len(), 3);
 }
 
@@ -61,9 +61,9 @@ async fn killed_between_the_first_vault_and_its_head_it_opens() {
 async fn an_older_vault_in_the_place_of_the_newest_is_noticed() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let (old, _) = home.files();
-    vault.remove(&name("a")).unwrap();
+    vault.remove(&name("a")).await.unwrap();
     drop(vault);
     fs::write(home.path("vault.sealed"), &old).unwrap();
     let vault = home.open().unwrap();
@@ -78,8 +78,8 @@ async fn an_older_vault_in_the_place_of_the_newest_is_noticed() {
 #[tokio::test]
 async fn a_missing_or_foreign_head_is_noticed() {
     let (home, other) = (Home::new(), Home::new());
-    add(&home.create().await, "a", b"sk-one").unwrap();
-    add(&other.create().await, "a", b"sk-one").unwrap();
+    add(&home.create().await, "a", b"sk-one").await.unwrap();
+    add(&other.create().await, "a", b"sk-one").await.unwrap();
     fs::write(home.path("vault.head"), other.files().1).unwrap();
     fs::set_permissions(home.path("vault.head"), PermissionsExt::from_mode(0o600)).unwrap();
     assert!(matches!(home.reopened().await, Err(UnlockError::HeadLost { found: 2 })));
@@ -114,12 +114,12 @@ async fn a_vault_that_others_may_read_is_not_opened() {
 async fn a_noted_use_is_written_by_flush_and_only_then() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let before = home.files();
-    vault.flush().unwrap();
+    vault.flush().await.unwrap();
     vault.note_use(&name("a"), 1_700_000_060).unwrap();
     assert!(home.files() == before);
-    vault.flush().unwrap();
+    vault.flush().await.unwrap();
     let listed = home.reopened().await.unwrap().meta(&name("a")).unwrap();
     assert_eq!(listed.meta.last_used, Some(1_700_000_060));
 }

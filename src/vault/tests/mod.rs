@@ -13,14 +13,14 @@ mod disk;
 
 const LIMITS: Limits = Limits { workspaces_per_account: 10, keys_per_workspace: 20 };
 
-struct Home {
+pub(super) struct Home {
     dir: TempDir,
     clock: Clock,
     winder: Winder,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (clock, winder) = Clock::manual(1_700_000_000);
         let home = Self { dir: tempfile::tempdir().unwrap(), clock, winder };
         create_key_file(&home.path("key")).unwrap();
@@ -31,11 +31,11 @@ impl Home {
         self.dir.path().join(name)
     }
 
-    fn key(&self) -> UnlockWith {
+    pub(super) fn key(&self) -> UnlockWith {
         UnlockWith::KeyFile(self.path("key"))
     }
 
-    async fn create(&self) -> Vault {
+    pub(super) async fn create(&self) -> Vault {
         Vault::create(self.path("vault.sealed"), self.clock.clone(), self.key(), Cost::default()).await.unwrap()
     }
 
@@ -44,7 +44,7 @@ impl Home {
     }
 
     /// What a fresh process finds.
-    async fn reopened(&self) -> Result<Vault, UnlockError> {
+    pub(super) async fn reopened(&self) -> Result<Vault, UnlockError> {
         let vault = self.open()?;
         vault.unlock(self.key(), Rollback::Refuse).await?;
         Ok(vault)
@@ -55,7 +55,7 @@ impl Home {
     }
 }
 
-fn name(text: &str) -> KeyName {
+pub(super) fn name(text: &str) -> KeyName {
     text.parse().unwrap()
 }
 
@@ -90,11 +90,11 @@ fn permit(key: &str) -> Permit {
     judge(&Rules(vec![rule]), &principal, &request, crate::clock::Boottime::from_nanos(1)).ok().unwrap()
 }
 
-fn add(vault: &Vault, key: &str, bytes: &[u8]) -> Result<(), ChangeError> {
-    vault.put(meta(key, None), Secret::copied(bytes), LIMITS)
+pub(super) async fn add(vault: &Vault, key: &str, bytes: &[u8]) -> Result<(), ChangeError> {
+    vault.put(meta(key, None), Secret::copied(bytes), LIMITS).await.map(drop)
 }
 
-fn lent(vault: &Vault, key: &str) -> Result<Vec<u8>, LendError> {
+pub(super) fn lent(vault: &Vault, key: &str) -> Result<Vec<u8>, LendError> {
     vault.lend(&permit(key), <[u8]>::to_vec)
 }
 
@@ -106,7 +106,7 @@ fn passphrase(words: &str) -> UnlockWith {
 async fn a_key_comes_back_after_a_restart() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "dashscope/main", b"sk-one").unwrap();
+    add(&vault, "dashscope/main", b"sk-one").await.unwrap();
     let before = vault.list().unwrap();
     let vault = home.reopened().await.unwrap();
     assert_eq!(vault.list().unwrap(), before);
@@ -120,13 +120,13 @@ async fn a_key_comes_back_after_a_restart() {
 async fn lock_wipes_and_unlock_brings_all_back() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let page = Arc::clone(&vault.state().as_ref().unwrap().entries[&name("a")].key);
     vault.lock();
     assert!(vault.is_locked() && page.is_empty() && vault.generation().is_none());
     assert_eq!(vault.list(), Err(LendError::Locked));
     assert_eq!(lent(&vault, "a"), Err(LendError::Locked));
-    assert!(matches!(add(&vault, "b", b"sk-two"), Err(ChangeError::Lend(LendError::Locked))));
+    assert!(matches!(add(&vault, "b", b"sk-two").await, Err(ChangeError::Lend(LendError::Locked))));
     vault.unlock(home.key(), Rollback::Refuse).await.unwrap();
     assert_eq!(lent(&vault, "a").unwrap(), b"sk-one");
 }
@@ -135,7 +135,7 @@ async fn lock_wipes_and_unlock_brings_all_back() {
 async fn lock_waits_for_a_loan_and_no_loan_begins_after_it() {
     let home = Home::new();
     let vault = Arc::new(home.create().await);
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let other = Arc::clone(&vault);
     let (locking, locked) = vault
         .lend(&permit("a"), |bytes| {
@@ -157,10 +157,14 @@ async fn lock_waits_for_a_loan_and_no_loan_begins_after_it() {
 async fn a_key_is_rotated_under_running_loans() {
     let home = Home::new();
     let vault = Arc::new(home.create().await);
-    add(&vault, "a", b"sk-0000").unwrap();
+    add(&vault, "a", b"sk-0000").await.unwrap();
+    let rotate = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(vault.rotate(&name("a"), Secret::copied(b"sk-0001")))
+    };
     vault
         .lend(&permit("a"), |old| {
-            vault.rotate(&name("a"), Secret::copied(b"sk-0001")).unwrap();
+            std::thread::scope(|scope| scope.spawn(rotate).join()).unwrap().unwrap();
             assert_eq!(old, b"sk-0000");
         })
         .unwrap();
@@ -175,7 +179,7 @@ async fn a_key_is_rotated_under_running_loans() {
         }
     });
     for i in 2..=20 {
-        vault.rotate(&name("a"), Secret::copied(format!("sk-{i:04}").as_bytes())).unwrap();
+        vault.rotate(&name("a"), Secret::copied(format!("sk-{i:04}").as_bytes())).await.unwrap();
     }
     reading.join().unwrap();
     assert_eq!(vault.meta(&name("a")).unwrap().meta.rotated, Some(1_700_000_000));
@@ -186,7 +190,7 @@ async fn a_key_is_rotated_under_running_loans() {
 async fn a_refused_key_is_not_lent_until_it_is_rotated_or_lifted() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let refused = vault.meta(&name("a")).unwrap().meta.fingerprint;
     vault.quarantine(&name("a"), &refused, "the provider says that it is no key").unwrap();
     assert_eq!(lent(&vault, "a"), Err(LendError::Quarantined(name("a"))));
@@ -194,7 +198,7 @@ async fn a_refused_key_is_not_lent_until_it_is_rotated_or_lifted() {
     vault.lift(&name("a")).unwrap();
     assert!(lent(&vault, "a").is_ok());
     vault.quarantine(&name("a"), &refused, "again").unwrap();
-    vault.rotate(&name("a"), Secret::copied(b"sk-two")).unwrap();
+    vault.rotate(&name("a"), Secret::copied(b"sk-two")).await.unwrap();
     assert_eq!(lent(&vault, "a").unwrap(), b"sk-two");
     vault.quarantine(&name("a"), &refused, "late news of the old key").unwrap();
     assert!(lent(&vault, "a").is_ok(), "the new key paid for the old one");
@@ -205,7 +209,7 @@ async fn a_quarantine_outlasts_a_lock_for_that_very_key_alone() {
     let home = Home::new();
     let vault = home.create().await;
     for twin in ["a", "b", "c"] {
-        add(&vault, twin, b"sk-one").unwrap();
+        add(&vault, twin, b"sk-one").await.unwrap();
     }
     let refused = vault.meta(&name("a")).unwrap().meta.fingerprint;
     vault.quarantine(&name("a"), &refused, "the provider says that it is no key").unwrap();
@@ -222,12 +226,12 @@ async fn a_quarantine_outlasts_a_lock_for_that_very_key_alone() {
 async fn a_removed_key_is_gone_and_its_page_wiped() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let page = Arc::downgrade(&vault.state().as_ref().unwrap().entries[&name("a")].key);
-    vault.remove(&name("a")).unwrap();
+    vault.remove(&name("a")).await.unwrap();
     assert!(page.upgrade().is_none(), "somebody holds on to a removed key");
     assert_eq!(lent(&vault, "a"), Err(LendError::Unknown(name("a"))));
-    assert!(matches!(vault.remove(&name("a")), Err(ChangeError::Lend(LendError::Unknown(_)))));
+    assert!(matches!(vault.remove(&name("a")).await, Err(ChangeError::Lend(LendError::Unknown(_)))));
     assert!(home.reopened().await.unwrap().list().unwrap().is_empty());
 }
 
@@ -235,14 +239,14 @@ async fn a_removed_key_is_gone_and_its_page_wiped() {
 async fn what_can_be_no_key_is_refused_and_changes_nothing() {
     let home = Home::new();
     let vault = home.create().await;
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     let before = home.files();
-    assert!(matches!(add(&vault, "a", b"sk-two"), Err(ChangeError::Exists(_))));
-    assert!(matches!(add(&vault, "b", b""), Err(ChangeError::Length { found: 0, .. })));
-    assert!(matches!(add(&vault, "b", &[b'x'; KEY_MAX + 1]), Err(ChangeError::Length { .. })));
-    assert!(matches!(vault.rotate(&name("a"), Secret::copied(b"")), Err(ChangeError::Length { .. })));
+    assert!(matches!(add(&vault, "a", b"sk-two").await, Err(ChangeError::Exists(_))));
+    assert!(matches!(add(&vault, "b", b"").await, Err(ChangeError::Length { found: 0, .. })));
+    assert!(matches!(add(&vault, "b", &[b'x'; KEY_MAX + 1]).await, Err(ChangeError::Length { .. })));
+    assert!(matches!(vault.rotate(&name("a"), Secret::copied(b"")).await, Err(ChangeError::Length { .. })));
     let none = Limits { keys_per_workspace: 1, ..LIMITS };
-    let full = vault.put(meta("b", None), Secret::copied(b"sk-two"), none);
+    let full = vault.put(meta("b", None), Secret::copied(b"sk-two"), none).await;
     assert!(matches!(full, Err(ChangeError::KeysFull { limit: 1, .. })));
     assert!(home.files() == before);
     assert_eq!(lent(&vault, "a").unwrap(), b"sk-one");
@@ -253,7 +257,7 @@ async fn wrong_passphrases_are_heard_ever_more_slowly() {
     let home = Home::new();
     let path = home.path("vault.sealed");
     let vault = Vault::create(path, home.clock.clone(), passphrase("right"), CHEAP).await.unwrap();
-    add(&vault, "a", b"sk-one").unwrap();
+    add(&vault, "a", b"sk-one").await.unwrap();
     vault.lock();
     for millis in [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000] {
         let wrong = vault.unlock(passphrase("wrong"), Rollback::Refuse).await;
