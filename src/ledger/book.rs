@@ -3,6 +3,7 @@
 
 use super::{
     Ended, LedgerOptions,
+    deadlines::Deadlines,
     index::Index,
     limit::Meter,
     owners::Owners,
@@ -16,7 +17,7 @@ use crate::{
     sys::{chance, pidfd::Pidfd, process::Process},
 };
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 use subtle::ConstantTimeEq;
@@ -87,7 +88,7 @@ pub(super) struct Book {
     index: Index,
     pub(super) shelf: Shelf,
     pub(super) owners: Owners,
-    deadlines: BTreeMap<u64, Vec<u32>>,
+    pub(super) deadlines: Deadlines,
     users: HashMap<u32, User>,
     /// Rooms that are kept, of all users.
     rooms: usize,
@@ -146,7 +147,7 @@ impl Book {
             index: Index::new(),
             shelf: Shelf::default(),
             owners: Owners::default(),
-            deadlines: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             users: HashMap::new(),
             rooms: 0,
             ended: VecDeque::new(),
@@ -186,10 +187,10 @@ impl Book {
     ) -> Result<LeaseId, Full> {
         let tag = tag()?;
         let owner = owner.map_or(NONE, |process| self.owners.own(process, watch));
-        let (uid, second) = (new.terms.uid, second(new.deadline));
+        let (uid, deadline) = (new.terms.uid, new.deadline.nanos());
         let number = self.slots.insert(Slot {
             digest: new.digest.unwrap_or_default(),
-            deadline: new.deadline.nanos(),
+            deadline,
             expires_at: new.expires_at,
             tag,
             terms: self.shelf.put(new.terms),
@@ -207,32 +208,23 @@ impl Book {
         let user = self.users.entry(uid).or_insert(User::NEW);
         user.count += 1;
         self.slots.link(number, &mut user.first, Slot::of_user);
-        self.deadlines.entry(second).or_default().push(number);
+        self.deadlines.put(deadline, number);
         Ok(slots::id(number, tag))
     }
 
-    /// When the reaper must look next.
     pub(super) fn earliest(&self) -> Option<Boottime> {
-        let (second, _) = self.deadlines.first_key_value()?;
-        Some(Boottime::from_nanos(second.saturating_mul(NANOS)))
+        self.deadlines.earliest()
     }
 
     pub(super) fn reap(&mut self, now: Boottime, most: usize) -> Option<Boottime> {
         let mut left = most;
-        while let Some(mut bucket) = self.deadlines.first_entry() {
-            if bucket.key().saturating_mul(NANOS) > now.nanos() || left == 0 {
-                break;
-            }
-            let numbers = bucket.get_mut();
-            let batch = numbers.split_off(numbers.len().saturating_sub(left));
-            if numbers.is_empty() {
-                bucket.remove();
-            }
-            left -= batch.len();
-            for number in batch {
-                // A slot that was freed and taken again has a deadline of its own, and is in another bucket for it.
-                if self.slots.at(number).is_some_and(|slot| slot.deadline <= now.nanos()) {
-                    self.remove(number, "expired");
+        while left > 0
+            && let Some(due) = self.deadlines.due(now, left, &self.slots)
+        {
+            left -= due.taken;
+            for number in due.over {
+                if self.slots.at(number).is_some() {
+                    self.take_out(number, "expired");
                 }
             }
         }
@@ -322,7 +314,15 @@ impl Book {
         self.shelf.at(self.slots.at(number)?.terms).map(AsRef::as_ref)
     }
 
+    /// Ends a lease before its time.
     pub(super) fn remove(&mut self, number: u32, state: &'static str) -> Slot {
+        let slot = self.take_out(number, state);
+        self.deadlines.forget(slot.deadline, &self.slots);
+        slot
+    }
+
+    /// The same for one that its deadline is forgotten of already.
+    fn take_out(&mut self, number: u32, state: &'static str) -> Slot {
         let entry = self.slots.at(number).and_then(|slot| self.entry(number, slot, state));
         let slot = self.slots.remove(number);
         if let Some(owner) = self.owners.at_mut(slot.owner) {
@@ -364,13 +364,6 @@ impl Book {
             state,
         })
     }
-}
-
-const NANOS: u64 = 1_000_000_000;
-
-/// The second in which the reaper will find a deadline passed.
-fn second(deadline: Boottime) -> u64 {
-    deadline.nanos().div_ceil(NANOS)
 }
 
 fn tag() -> Result<u32, Full> {

@@ -2,6 +2,7 @@
 //! It holds digests of tokens and never a token, and it judges nothing.
 
 mod book;
+mod deadlines;
 mod index;
 mod kept;
 mod limit;

@@ -199,6 +199,33 @@ fn no_list_forgets_or_keeps_a_lease_that_it_should_not() {
     while ledger.reap(512).is_some() {}
     assert_eq!(ledger.count(), 0);
     assert!((0..5000).all(|n| ledger.held(&wide(n)).is_err()));
+    assert_eq!(ledger.book().deadlines.entries(), 0);
+}
+
+#[test]
+fn a_lease_that_ends_early_leaves_no_deadline_behind_for_long() {
+    let (ledger, winder, clock) = ledger(10_000, 10_000);
+    let within = || {
+        let book = ledger.book();
+        book.deadlines.entries() <= 2 * book.count()
+    };
+    let mut ids = std::collections::VecDeque::new();
+    for n in 0..20_000_u32 {
+        // Many of one second, whose slots are taken again and again, and some of others.
+        let seconds = if n % 3 == 0 { 1800 + u64::from(n % 7) } else { 1800 };
+        let new = lease(&clock, 1, Kind::Virtual, seconds, 0);
+        ids.push_back(ledger.enter(New { digest: Some(wide(n)), ..new }, None).unwrap());
+        if ids.len() > 100 {
+            let at = n as usize * 7919 % ids.len();
+            ledger.revoke(&Which::Id(ids.swap_remove_back(at).unwrap()));
+        }
+        assert!(within(), "{n}");
+    }
+    winder.advance(Duration::from_secs(1800));
+    assert!(ledger.reap(3).is_some() && within());
+    ledger.revoke(&Which::All);
+    assert_eq!(ledger.count(), 0);
+    assert_eq!(ledger.book().deadlines.entries(), 0);
 }
 
 fn wide(n: u32) -> [u8; 32] {

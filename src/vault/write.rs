@@ -88,7 +88,7 @@ impl Write {
     async fn durable(self) -> Result<(), SaveError> {
         let (tell, told) = oneshot::channel();
         scrub::thread(move || {
-            let _ = tell.send(self.to_disk());
+            let _ = tell.send(self.finish());
         })
         .map_err(SaveError::Thread)?;
         told.await.unwrap_or_else(|_| Err(SaveError::Thread(io::ErrorKind::Interrupted.into())))
@@ -96,14 +96,14 @@ impl Write {
 
     fn unawaited(self) -> Result<(), SaveError> {
         let written = scrub::thread(move || {
-            if let Err(fault) = self.to_disk() {
+            if let Err(fault) = self.finish() {
                 tracing::warn!(%fault, "the last uses of keys are not kept");
             }
         });
         written.map(drop).map_err(SaveError::Thread)
     }
 
-    fn to_disk(self) -> Result<(), SaveError> {
+    fn finish(self) -> Result<(), SaveError> {
         let written = self.files.write(&self.sealed);
         // Locked meanwhile: the next unlock reads what was written.
         if let Some(open) = self.state.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
