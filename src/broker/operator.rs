@@ -6,10 +6,10 @@ use crate::{
     attest::Peer,
     audit::{self, Action, Follow, KeyChange},
     issuer::Proof,
-    ledger::{Ended, Revoked, Sum, Which},
+    ledger::{Listed as Listing, Page, Revoked, Sum, Which},
     model::{
-        By, Day, Fact, Fingerprint, KeyMeta, KeyName, Kind, LeaseSummary, Malformed, Owner, Place, Principal, Refusal,
-        Request, Selector, Ttl,
+        By, Day, Fact, Fingerprint, KeyMeta, KeyName, Kind, Malformed, Owner, Place, Principal, Refusal, Request,
+        Selector, Ttl,
     },
     policy::{self, Explanation, Rules},
     recipe::Address,
@@ -165,9 +165,10 @@ impl<'a> Operator<'a> {
         })
     }
 
-    /// All leases.
-    pub fn leases(&self, ended: Ended) -> Vec<LeaseSummary> {
-        self.inner().ledger.list(None, ended)
+    /// A page of all leases.
+    pub fn leases(&self, page: Page) -> Listing {
+        // It goes on after a place, not a lease: there is always one.
+        self.inner().ledger.page(None, page).unwrap_or(Listing { leases: Vec::new(), next: None })
     }
 
     /// What was used since the day that is meant by `since` (see [`Day::since`]), and that day; none: as far as is kept.

@@ -11,8 +11,8 @@ use crate::{
     audit::{Decision, Judged},
     clock::Boottime,
     issuer::{MintError, Minted},
-    ledger::{Ended, New, Revoked, Room, Terms, Which},
-    model::{KeyName, Kind, Lease, LeaseId, LeaseSummary, Owner, Principal, Refusal, Request, Selector, Ttl},
+    ledger::{Listed, New, Page, Revoked, Room, Terms, Which},
+    model::{Code, KeyName, Kind, Lease, LeaseId, Owner, Principal, Refusal, Request, Selector, Ttl},
     policy::{self, Permit},
     sys::process::Process,
 };
@@ -162,10 +162,14 @@ impl Session {
         Ok(self.peer.still_there()?)
     }
 
-    /// The leases of the caller's user, without tokens.
-    pub fn leases(&self) -> Result<Vec<LeaseSummary>, Refusal> {
+    /// A page of the leases of the caller's user, without tokens.
+    pub fn leases(&self, page: Page) -> Result<Listed, Refusal> {
         let uid = self.present()?;
-        Ok(self.broker.0.ledger.list(Some(uid), Ended::Left))
+        let ended = || {
+            let refusal = Refusal::new(Code::Malformed, self.broker.request_id());
+            refusal.saying("the lease that `after` names has ended: begin the list anew")
+        };
+        self.broker.0.ledger.page(Some(uid), page).ok_or_else(ended)
     }
 
     /// Takes back one lease of the caller's user.

@@ -1,20 +1,26 @@
 //! `sixty leases` and `sixty revoke`: what is handed out, and taking it back.
 //! It must never say that a token is dead which the provider still takes.
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::Value;
 
 use super::arguments::{LeasesArguments, RevokeArguments, Which};
-use super::ask::{Doors, Json, ask, read};
+use super::ask::{Doors, Json, ask, json, read};
 use super::failure::Failure;
 use super::output::{BAD, DIM, GOOD, exactly, say, show as print};
 use super::table::{Cell, Side, Table};
 use super::time::span;
-use crate::client::{ClientError, Method, encoded};
+use crate::client::{Client, ClientError, Method, encoded};
 use crate::model::LeaseId;
 
-#[derive(Deserialize)]
-struct Leases {
-    leases: Vec<Row>,
+#[derive(Deserialize, Serialize)]
+struct Leases<T> {
+    leases: Vec<T>,
+    #[serde(skip_serializing)]
+    next: Option<LeaseId>,
 }
 
 #[derive(Deserialize)]
@@ -81,19 +87,45 @@ impl Revoked {
 
 /// `sixty leases`: the caller's own from the broker socket, everybody's from the control socket.
 pub(super) fn list(doors: &Doors, arguments: &LeasesArguments) -> Result<(), Failure> {
-    let answer = match arguments.all {
-        true => ask(&doors.control, Method::GET, "/v1/leases?all=true", None)?,
-        false => ask(&doors.broker, Method::GET, "/v1/leases", None)?,
+    let (client, target) = match arguments.all {
+        true => (&doors.control, "/v1/leases?all=true&"),
+        false => (&doors.broker, "/v1/leases?"),
     };
+    let first = ask(client, Method::GET, target, None)?;
     if arguments.show.json {
-        return exactly(&answer);
+        let whole = read::<Leases<IgnoredAny>>(&first)?.next.is_none();
+        return if whole { exactly(&first) } else { exactly(&json(&pages::<Value>(client, target, &first)?)) };
     }
-    let Leases { leases } = read(&answer)?;
+    let Leases { leases, .. } = pages::<Row>(client, target, &first)?;
     if leases.is_empty() {
         say(if arguments.all { "no leases" } else { "no leases of yours; `sixty leases --all` shows everybody's" });
         return Ok(());
     }
     print(table(&leases))
+}
+
+/// How often a list is begun anew whose place was lost: the lease that it was to go on after ended meanwhile.
+const ANEW: usize = 3;
+
+/// A list to its end, from its first page on.
+fn pages<T: DeserializeOwned>(client: &Client, target: &str, first: &[u8]) -> Result<Leases<T>, Failure> {
+    let mut anew = 0;
+    let mut all: Leases<T> = read(first)?;
+    while let Some(after) = all.next.take() {
+        match ask(client, Method::GET, &format!("{target}after={after}"), None) {
+            Ok(answer) => {
+                let more: Leases<T> = read(&answer)?;
+                all.leases.extend(more.leases);
+                all.next = more.next;
+            }
+            Err(Failure::Refused { problem, .. }) if problem.code == "malformed" && anew < ANEW => {
+                anew += 1;
+                all = read(&ask(client, Method::GET, target, None)?)?;
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(all)
 }
 
 /// `sixty revoke`.

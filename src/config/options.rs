@@ -47,6 +47,8 @@ pub struct Limits {
     pub leases: u32,
     /// Live leases of one user.
     pub leases_per_uid: u32,
+    /// Leases that one answer lists.
+    pub leases_per_page: u32,
     /// Refusals of one user that are put on record; over it, only `busy` is said and nothing written.
     pub refusals_per_uid: Rate,
     /// Bytes of a program's file that is hashed for a rule; a larger one has no hash.
@@ -74,6 +76,7 @@ impl Default for Limits {
             connections_per_uid: 128,
             leases: 100_000,
             leases_per_uid: 10_000,
+            leases_per_page: 1000,
             refusals_per_uid: Rate { count: 600, per: Duration::from_secs(60) },
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,

@@ -56,6 +56,7 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         connections_per_uid,
         leases,
         leases_per_uid,
+        leases_per_page: table.count("leases_per_page", usual.leases_per_page, 1..=10_000),
         exe_bytes: table.size("exe_bytes", usual.exe_bytes, 1 << 20..=1 << 30),
         request_bytes: table.size("request_bytes", usual.request_bytes, 1 << 10..=16 << 20),
         look_bytes: table.size("look_bytes", usual.look_bytes, 1 << 10..=64 << 20),

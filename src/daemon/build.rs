@@ -79,6 +79,7 @@ pub(super) fn endpoint_options(config: &Config) -> EndpointOptions {
     EndpointOptions {
         connections: limits.connections as usize,
         request_bytes: limits.request_bytes,
+        leases_per_page: limits.leases_per_page as usize,
         header_bytes: limits.header_bytes,
         header_time: limits.header_time,
         body_time: limits.body_time,

@@ -3,7 +3,7 @@
 
 use super::{
     CONTROL_OPENAPI, EndpointOptions,
-    native::{lost, malformed, whole_body},
+    native::{lost, malformed, page, whole_body},
     reply::Reply,
     route::{self, Astray, Way},
 };
@@ -177,7 +177,8 @@ impl Ask<'_> {
 
     fn leases(&self) -> Result<Reply, No> {
         let ended = if self.flag("all")? { Ended::Shown } else { Ended::Left };
-        Ok(Reply::json(200, &json!({ "leases": self.operator.leases(ended) })))
+        let page = page(&self.way, self.options, ended)?;
+        Ok(Reply::json(200, &self.operator.leases(page)))
     }
 
     fn usage(&self) -> Result<Reply, No> {

@@ -30,6 +30,8 @@ pub struct EndpointOptions {
     pub connections: usize,
     /// Bytes of a request's body.
     pub request_bytes: usize,
+    /// Leases of one answer to a list.
+    pub leases_per_page: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
     /// For the whole head, from its first byte.

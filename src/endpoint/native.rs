@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     broker::{Grant, Session},
-    ledger::Revoked,
-    model::{Code, LeaseSummary, Refusal},
+    ledger::{Ended, Page, Revoked},
+    model::{Code, Malformed, Refusal},
     wire,
 };
 use hyper::{Method, Request, body::Incoming};
@@ -18,11 +18,6 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 const FIELDS: &str = "key, kind, ttl, min_remaining, uses, owner, scope";
-
-#[derive(Serialize)]
-struct Leases {
-    leases: Vec<LeaseSummary>,
-}
 
 #[derive(Serialize)]
 struct OneRevoked {
@@ -43,9 +38,9 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
     };
     match (request.method(), way.path) {
         (&Method::POST, "/v1/leases") => lease(session, options, request).await,
-        (&Method::GET, "/v1/leases") => match session.leases() {
-            Ok(leases) => Reply::json(200, &Leases { leases }),
-            Err(refusal) => Reply::refusal(&refusal),
+        (&Method::GET, "/v1/leases") => match page(&way, options, Ended::Left) {
+            Ok(page) => session.leases(page).map_or_else(|no| Reply::refusal(&no), |listed| Reply::json(200, &listed)),
+            Err(fault) => Reply::refusal(&malformed(session, &fault)),
         },
         (&Method::DELETE, "/v1/leases/{id}") => revoke(session, &way).await,
         (&Method::GET, "/v1/whoami") => match session.whoami().await {
@@ -61,6 +56,16 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
         (&Method::GET, "/v1/openapi.json") => Reply::bytes(200, "application/json", OPENAPI.into()),
         _ => lost(session, &Astray::Path),
     }
+}
+
+/// Which part of a list of leases is asked for.
+pub(super) fn page(way: &Way, options: &EndpointOptions, ended: Ended) -> Result<Page, Malformed> {
+    let most = options.leases_per_page;
+    let limit = |text: &str| text.parse().ok().filter(|limit| (1..=most).contains(limit));
+    let wrong = || Malformed(format!("limit is a number from 1 to {most}"));
+    let most = way.parameter("limit").map_or(Ok(most), |text| limit(text).ok_or_else(wrong))?;
+    let after = way.parameter("after").map(str::parse).transpose()?;
+    Ok(Page { after, most, ended })
 }
 
 /// Says which way there would have been.

@@ -14,7 +14,7 @@ pub struct Route {
 
 /// The routes of the broker socket.
 pub const BROKER: &[Route] = &[
-    Route { path: "/v1/leases", methods: &[("GET", &[]), ("POST", &[])] },
+    Route { path: "/v1/leases", methods: &[("GET", &["limit", "after"]), ("POST", &[])] },
     Route { path: "/v1/leases/{id}", methods: &[("DELETE", &[])] },
     Route { path: "/v1/whoami", methods: &[("GET", &[])] },
     Route { path: "/v1/openapi.json", methods: &[("GET", &[])] },
@@ -30,7 +30,10 @@ pub const CONTROL: &[Route] = &[
     Route { path: "/v1/keys/{name}/rotate", methods: &[("POST", &[])] },
     Route { path: "/v1/keys/{name}/test", methods: &[("POST", &[])] },
     Route { path: "/v1/keys/{name}", methods: &[("GET", &[]), ("PUT", &[]), ("DELETE", &[])] },
-    Route { path: "/v1/leases", methods: &[("GET", &["all"]), ("DELETE", &["id", "key", "peer", "all"])] },
+    Route {
+        path: "/v1/leases",
+        methods: &[("GET", &["all", "limit", "after"]), ("DELETE", &["id", "key", "peer", "all"])],
+    },
     Route { path: "/v1/lock", methods: &[("POST", &[])] },
     Route { path: "/v1/unlock", methods: &[("POST", &[])] },
     Route { path: "/v1/reload", methods: &[("POST", &[])] },

@@ -2,7 +2,7 @@
 //! Every change goes through `enter` and `remove`, so that no list can forget a lease.
 
 use super::{
-    Ended, LedgerOptions,
+    Ended, LedgerOptions, Listed, Page,
     deadlines::Deadlines,
     index::Index,
     limit::Meter,
@@ -270,24 +270,42 @@ impl Book {
         }
     }
 
-    pub(super) fn list(&self, uid: Option<u32>, ended: Ended, now: Boottime) -> Vec<LeaseSummary> {
-        let over = self.ended.iter().filter(|_| ended == Ended::Shown);
-        let over = over.filter(|entry| uid.is_none_or(|uid| entry.terms.uid == uid)).map(|entry| entry.summary(now));
-        let shown = |(number, slot): (u32, &Slot)| {
-            let entry = self.entry(number, slot, LIVE).filter(|_| slot.deadline > now.nanos());
-            entry.map(|entry| entry.summary(now))
+    /// One page of the leases of a user, or of all; none when the lease that it is to go on after has ended.
+    pub(super) fn page(&self, uid: Option<u32>, page: Page, now: Boottime) -> Option<Listed> {
+        let live = |found: &(u32, &Slot)| found.1.deadline > now.nanos();
+        let found: Box<dyn Iterator<Item = (u32, &Slot)>> = match (uid, page.after) {
+            (None, after) => Box::new(self.slots.iter_from(after.map_or(0, |id| slots::number(id).saturating_add(1)))),
+            (Some(uid), None) => Box::new(self.of_user(uid)),
+            (Some(uid), Some(id)) => {
+                let own = |number: &u32| self.terms(*number).is_some_and(|terms| terms.uid == uid);
+                Box::new(self.linked(self.slots.find(id).filter(own)?).skip(1))
+            }
         };
-        match uid {
-            None => self.slots.iter().filter_map(shown).chain(over).collect(),
-            Some(uid) => self.of_user(uid).filter_map(shown).chain(over).collect(),
+        let mut found = found.filter(live).peekable();
+        let shown = |(number, slot)| self.entry(number, slot, LIVE).map(|entry| entry.summary(now));
+        let mut leases: Vec<LeaseSummary> = found.by_ref().take(page.most).filter_map(shown).collect();
+        let next = leases.last().filter(|_| found.peek().is_some()).map(|last| last.id);
+        if next.is_none() && page.ended == Ended::Shown {
+            let of = |entry: &&Entry| uid.is_none_or(|uid| entry.terms.uid == uid);
+            leases.extend(self.ended.iter().filter(of).map(|entry| entry.summary(now)));
         }
+        Some(Listed { leases, next })
+    }
+
+    #[cfg(test)]
+    pub(super) fn list(&self, uid: Option<u32>, ended: Ended, now: Boottime) -> Vec<LeaseSummary> {
+        self.page(uid, Page { after: None, most: usize::MAX, ended }, now).map(|all| all.leases).unwrap_or_default()
     }
 
     /// A user's leases, the newest first.
     fn of_user(&self, uid: u32) -> impl Iterator<Item = (u32, &Slot)> {
+        self.linked(self.users.get(&uid).map_or(NONE, |user| user.first))
+    }
+
+    /// A lease and those of its user that are older.
+    fn linked(&self, first: u32) -> impl Iterator<Item = (u32, &Slot)> {
         let at = |number| Some((number, self.slots.at(number)?));
-        let first = self.users.get(&uid).and_then(|user| at(user.first));
-        std::iter::successors(first, move |(_, slot)| at(slot.of_user.next))
+        std::iter::successors(at(first), move |(_, slot)| at(slot.of_user.next))
     }
 
     /// The slot of the virtual key with this digest, over or not.

@@ -27,6 +27,7 @@ use crate::{
     sys::process::Process,
 };
 use book::Book;
+use serde::Serialize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -80,8 +81,15 @@ impl Ledger {
         self.book().revoke(which, self.clock.wall())
     }
 
-    /// The leases of one user, or all; `ended` ones too, as far as they are remembered.
-    pub fn list(&self, uid: Option<u32>, ended: Ended) -> Vec<LeaseSummary> {
+    /// One page of the leases of a user, or of all; none when the lease that it is to go on after has ended: then the
+    /// list begins anew.
+    pub fn page(&self, uid: Option<u32>, page: Page) -> Option<Listed> {
+        self.book().page(uid, page, self.clock.boot())
+    }
+
+    /// All of them at once.
+    #[cfg(test)]
+    fn list(&self, uid: Option<u32>, ended: Ended) -> Vec<LeaseSummary> {
         self.book().list(uid, ended, self.clock.boot())
     }
 
@@ -163,6 +171,27 @@ impl Drop for Room {
     fn drop(&mut self) {
         self.ledger.book().give_room(self.uid);
     }
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// It begins after this lease; none: at the beginning.
+    pub after: Option<LeaseId>,
+    /// Live leases at most.
+    pub most: usize,
+    /// Whether the last page has what is over, too: a thousand or so at most.
+    pub ended: Ended,
+}
+
+/// A part of a list, by all users in no order, by one the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Leases, without tokens.
+    pub leases: Vec<LeaseSummary>,
+    /// After which the next page begins, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<LeaseId>,
 }
 
 /// Whether a list shows what is over.

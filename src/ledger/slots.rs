@@ -109,11 +109,18 @@ impl Slots {
 
     /// The slot of a lease that is still in it.
     pub(super) fn find(&self, id: LeaseId) -> Option<u32> {
-        let number = (id.0 >> 32) as u32;
+        let number = number(id);
         self.at(number).filter(|slot| slot.tag == id.0 as u32).map(|_| number)
     }
 
-    /// Every live lease with its slot.
+    /// Every live lease with its slot, from this one on.
+    pub(super) fn iter_from(&self, number: u32) -> impl Iterator<Item = (u32, &Slot)> {
+        let numbered = self.chunks.iter().zip(0..).skip(number as usize / CHUNK);
+        let all = numbered.flat_map(|(chunk, at)| chunk.iter().zip(at * CHUNK as u32..));
+        all.map(|(slot, at)| (at, slot)).filter(move |(at, slot)| slot.tag != 0 && *at >= number)
+    }
+
+    /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
         let all = self.chunks.iter().flat_map(|chunk| chunk.iter()).enumerate();
         all.filter(|(_, slot)| slot.tag != 0).map(|(number, slot)| (number as u32, slot))
@@ -152,6 +159,11 @@ impl Slots {
         self.chunks.push((0..CHUNK).map(slot).collect());
         self.free = first;
     }
+}
+
+/// The slot that an id names.
+pub(super) fn number(id: LeaseId) -> u32 {
+    (id.0 >> 32) as u32
 }
 
 /// The id of the lease with this tag in this slot.

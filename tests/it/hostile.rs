@@ -44,12 +44,42 @@ fn every_limit_has_a_test_that_sets_it() {
     let config = include_str!("../../config/sixty.toml");
     let limits = config.split("[limits]").nth(1).unwrap().split("\n[").next().unwrap();
     let keys: Vec<_> = limits.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key).collect();
-    assert_eq!(keys.len(), 13, "{keys:?}");
+    assert_eq!(keys.len(), 14, "{keys:?}");
     // Only what a test hands to a daemon counts, and not this line.
     let tests = [include_str!("hostile.rs"), include_str!("identity.rs"), include_str!("gateway.rs")].concat();
     for key in keys {
         assert!([format!("\"{key} = "), format!("n{key} = ")].iter().any(|set| tests.contains(set)), "{key}");
     }
+}
+
+#[test]
+fn a_long_list_of_leases_comes_in_pages_and_the_command_follows_them() {
+    let world = limited("leases_per_page = 3");
+    let mut minted: Vec<String> = (0..7).map(|_| world.mint(VIRTUAL).json()["id"].as_str().unwrap().into()).collect();
+    minted.reverse();
+    let page = |query: &str| world.http("GET", &format!("/v1/leases?{query}"), None);
+    let told = |answer: &crate::harness::Answer| {
+        let ids = answer.json()["leases"].as_array().unwrap().clone();
+        ids.iter().map(|lease| lease["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = page("");
+    assert_eq!((told(&first), first.json()["next"].as_str().unwrap()), (minted[..3].to_vec(), minted[2].as_str()));
+    let second = page(&format!("limit=2&after={}", minted[2]));
+    assert_eq!((told(&second), second.json()["next"].as_str().unwrap()), (minted[3..5].to_vec(), minted[4].as_str()));
+    let last = page(&format!("after={}", minted[4]));
+    assert_eq!((told(&last), last.json().get("next")), (minted[5..].to_vec(), None));
+    for bad in ["limit=0", "limit=4", "limit=x", "after=x", "after=ls_0000000000000000"] {
+        assert_eq!(page(bad).refused(), (400, "malformed".into()), "{bad}");
+    }
+    for words in [&["leases", "--json"][..], &["leases", "--all", "--json"]] {
+        let output = world.sixty(words).stdout;
+        let all: serde_json::Value = serde_json::from_slice(&output).unwrap();
+        assert_eq!((all["leases"].as_array().unwrap().len(), all.get("next").is_none()), (7, true), "{words:?}");
+    }
+    assert_eq!(world.control_http("GET", "/v1/leases?limit=2", None).json()["leases"].as_array().unwrap().len(), 2);
+    // The lease to go on after ends: there is no place to go on from.
+    assert_eq!(world.http("DELETE", &format!("/v1/leases/{}", minted[2]), None).status, 200);
+    assert_eq!(page(&format!("after={}", minted[2])).refused(), (400, "malformed".into()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::harness::{MINE, SECOND, UPSTREAM, VIRTUAL, World, soon};
 use sixty::{
     demo::studio::Fault,
-    ledger::{Ended, Ledger},
+    ledger::{Ended, Page, Ledger},
 };
 use std::time::Duration;
 
@@ -140,7 +140,8 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         },
     );
     let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
-    assert!(ledger.list(None, Ended::Shown).is_empty());
+    let all = Page { after: None, most: 9, ended: Ended::Shown };
+    assert!(ledger.page(None, all).unwrap().leases.is_empty());
     let attestor = Attestor::new(1 << 20);
     let (usage, _) = UsageBook::open(UsageOptions { file: None, rows: 9, days: 9 });
     let (prices, rules) = Default::default();
