@@ -73,7 +73,7 @@ impl Attestor {
         let (true, Some(process)) = (needs.name(Fact::ExeSha256) && needs.hash_of(&quick), process) else {
             return Ok(quick);
         };
-        let exe_sha256 = self.hashes.of(process).await;
+        let exe_sha256 = self.hashes.of(process, peer.uid()).await;
         let believed = peer.runs_what_it_ran()?;
         // That took long: what is told is so after it.
         Ok(Principal { exe_sha256: exe_sha256.filter(|_| believed), ..facts(peer, needs)? })

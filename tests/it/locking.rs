@@ -3,7 +3,7 @@
 use crate::harness::{MINE, SECOND, UPSTREAM, VIRTUAL, World, soon};
 use sixty::{
     demo::studio::Fault,
-    ledger::{Ended, Page, Ledger},
+    ledger::{Ended, Ledger, Page},
 };
 use std::time::Duration;
 
