@@ -2,6 +2,7 @@
 //! It must never change a file that it reads.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
@@ -33,15 +34,17 @@ fn verify(arguments: &VerifyArguments) -> Result<(), Failure> {
     if head.is_none() {
         say(format_args!("{WARN}no head{WARN:#} beside the audit: a cut tail can't show; name it with --head"));
     }
-    if arguments.json { exactly(&json(&found)) } else { print(summary(&found)) }
+    if arguments.json { exactly(&json(&found)) } else { print(summary(files, &found)) }
 }
 
-fn summary(found: &Verified) -> String {
+fn summary(files: &[PathBuf], found: &Verified) -> String {
+    let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    let files = plain(&files.join(", "));
     let Verified { records, first, last, recovered, torn, beyond_head } = *found;
     if records == 0 {
-        return format!("{GOOD}holds{GOOD:#}: no records yet\n");
+        return format!("{GOOD}holds{GOOD:#}: {files} has no records yet\n");
     }
-    let mut text = format!("{GOOD}holds{GOOD:#}: {records} records, {first} to {last}\n");
+    let mut text = format!("{GOOD}holds{GOOD:#}: {files}, {records} records, {first} to {last}\n");
     let notes = [
         (first, format!("older files hold the records before {first}; name them first to check those too")),
         (recovered, format!("{recovered} torn lines were made good when the daemon came back")),
@@ -129,8 +132,11 @@ mod tests {
     #[test]
     fn what_could_not_be_checked_is_said() {
         let found = Verified { records: 3, first: 7, last: 9, beyond_head: 1, ..Verified::default() };
-        let text = anstream::adapter::strip_str(&summary(&found)).to_string();
-        assert!(text.starts_with("holds: 3 records, 7 to 9\n  older files hold the records before 7;"), "{text}");
+        let text = anstream::adapter::strip_str(&summary(&["a.ndjson".into()], &found)).to_string();
+        assert!(
+            text.starts_with("holds: a.ndjson, 3 records, 7 to 9\n  older files hold the records before 7;"),
+            "{text}"
+        );
         assert_eq!(text.lines().count(), 3, "{text}");
     }
 

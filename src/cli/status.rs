@@ -66,7 +66,11 @@ fn cell(name: &str, value: &Value) -> Cell {
         Value::Null => return Cell::maybe(None::<&str>),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
         Value::Number(number) => counted(name, number),
-        Value::String(text) => text.clone(),
+        // A refused config's faults are many lines: a table has room for the first.
+        Value::String(text) => match text.split_once('\n') {
+            Some((first, _)) if name == "fault" => format!("{first} (see `sixty check`)"),
+            _ => text.clone(),
+        },
         Value::Array(items) if items.is_empty() => return Cell::new("none"),
         Value::Array(items) => items.iter().map(brief).collect::<Vec<_>>().join(", "),
         Value::Object(_) => return Cell::new("none"),
@@ -118,6 +122,8 @@ mod tests {
     fn a_fault_of_the_policy_stands_out() {
         let text = cell("fault", &Value::from("line 3")).to_string();
         assert!(text.starts_with('\u{1b}'), "{text:?}");
+        let many = Value::from("error: there is no `peer`\n --> sixty.toml:4:1\n  |\n");
+        assert!(cell("fault", &many).to_string().contains("error: there is no `peer` (see `sixty check`)"));
         assert_eq!(cell("fault", &Value::Null).to_string(), Cell::maybe(None::<&str>).to_string());
     }
 }

@@ -71,13 +71,13 @@ impl Faults {
             Paint::Plain => Renderer::plain(),
             Paint::Coloured => Renderer::styled(),
         };
-        self.0.iter().map(|fault| fault.render(&renderer)).collect::<Vec<_>>().join("\n\n")
+        self.0.iter().map(|fault| format!("{}\n", fault.render(&renderer))).collect::<Vec<_>>().join("\n")
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(Paint::Plain))
+        f.write_str(self.render(Paint::Plain).trim_end())
     }
 }
 
