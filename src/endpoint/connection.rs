@@ -83,6 +83,7 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
     tokio::pin!(connection);
     let limits = if welcome { house.options } else { hurried(house.options) };
     tokio::select! {
+        biased;
         _ = connection.as_mut() => return,
         () = pace.overdue(limits) => return,
         _ = closing.wait_for(|closing| *closing) => {}
@@ -93,6 +94,7 @@ pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: w
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
+        biased;
         _ = connection => {}
         () = pace.overdue(limits) => {}
     }

@@ -63,25 +63,33 @@ impl Pace {
         self.0.phase.load(Ordering::Relaxed) == phase as u8
     }
 
-    /// Returns when the connection has taken too long, or is silent and another needs its place.
+    /// Returns when the connection has taken too long, or is silent and another needs its place. Whoever waits for it polls
+    /// the connection first: what has come in counts.
     pub(super) async fn overdue(&self, limits: EndpointOptions) {
         let shortest = limits.header_time.min(limits.idle_time).min(limits.request_time);
         let look = (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(look) => {
-                    if self.limit(limits).is_some_and(|limit| self.lasted() > limit) {
-                        return;
-                    }
-                }
-                // One that began to speak meanwhile stays.
-                () = self.0.dismissed.notified() => {
-                    if self.silence().is_some() {
-                        return;
-                    }
+            let over = tokio::select! {
+                () = tokio::time::sleep(look) => Self::is_over,
+                () = self.0.dismissed.notified() => Self::is_silent,
+            };
+            if over(self, limits) {
+                // Where we were kept from looking for so long, a request may lie there unread: it is read first, and
+                // who began to speak stays.
+                tokio::task::yield_now().await;
+                if over(self, limits) {
+                    return;
                 }
             }
         }
+    }
+
+    fn is_over(&self, limits: EndpointOptions) -> bool {
+        self.limit(limits).is_some_and(|limit| self.lasted() > limit)
+    }
+
+    fn is_silent(&self, _: EndpointOptions) -> bool {
+        self.silence().is_some()
     }
 
     /// How long it has owed us a whole head; none when it owes us nothing, or has for less than a moment.
@@ -165,5 +173,52 @@ impl<T: Write + Unpin> Write for Paced<T> {
 
     fn is_write_vectored(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> EndpointOptions {
+        let short = Duration::from_millis(40);
+        EndpointOptions {
+            connections: 1,
+            request_bytes: 1,
+            leases_per_page: 1,
+            header_bytes: 1,
+            header_time: short,
+            body_time: short,
+            idle_time: short,
+            request_time: short,
+        }
+    }
+
+    /// Whether a connection that was silent for too long is ended, where a request comes in at this very moment, or none.
+    async fn ended(dismissed: bool, speaks: bool) -> bool {
+        let (clock, winder) = Clock::manual(1);
+        let pace = Pace::new(clock);
+        winder.advance(Duration::from_secs(60));
+        if dismissed {
+            pace.dismiss();
+        }
+        let reads = async {
+            if speaks {
+                pace.enter(Phase::Working);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        tokio::select! {
+            biased;
+            // First, as where nobody was let look for long: it sees the silence before the request.
+            () = pace.overdue(limits()) => true,
+            () = reads => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_lies_there_unread_is_not_cut_off() {
+        assert!(ended(true, false).await && ended(false, false).await, "silence ends it");
+        assert!(!ended(true, true).await, "a request that had come in was dropped for another's place");
     }
 }

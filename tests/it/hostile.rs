@@ -2,7 +2,7 @@
 
 use crate::{
     actor::copied,
-    harness::{MINE, VIRTUAL, World, exchange, is_root, program, read_answer, request, soon},
+    harness::{MINE, VIRTUAL, World, exchange, is_root, program, read_answer, request, signal, soon},
     http::over,
     needs::missing,
 };
@@ -80,6 +80,25 @@ fn a_long_list_of_leases_comes_in_pages_and_the_command_follows_them() {
     // The lease to go on after ends: there is no place to go on from.
     assert_eq!(world.http("DELETE", &format!("/v1/leases/{}", minted[2]), None).status, 200);
     assert_eq!(page(&format!("after={}", minted[2])).refused(), (400, "malformed".into()));
+}
+
+#[test]
+fn a_request_that_came_in_while_the_daemon_stood_still_is_answered() {
+    let world = limited("idle_time = \"1s\"\nheader_time = \"1s\"");
+    let ask = request("GET", "/healthz", None, "keep-alive");
+    for round in 0..4 {
+        let mut streams: Vec<_> =
+            (0..4).map(|n| if n % 2 == 0 { open(&world) } else { connect(&world.broker()) }).collect();
+        assert_eq!(world.http("GET", "/healthz", None).status, 200, "they are all let in by now");
+        signal(world.pid(), "STOP");
+        streams.iter_mut().for_each(|stream| stream.write_all(ask.as_bytes()).unwrap());
+        std::thread::sleep(Duration::from_millis(1500));
+        signal(world.pid(), "CONT");
+        for (n, stream) in streams.iter_mut().enumerate() {
+            let answer = over(stream, "");
+            assert_eq!(answer.map(|answer| answer.status), Some(200), "round {round}, connection {n}");
+        }
+    }
 }
 
 #[test]
