@@ -3,7 +3,7 @@
 use crate::harness::remember;
 use serde_json::Value;
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
     time::Duration,
@@ -89,6 +89,8 @@ pub fn read_answer(stream: &mut impl Read) -> Option<Answer> {
             return Some(answer);
         }
         match stream.read(&mut chunk) {
+            // A read with a time limit is not begun again by the kernel (signal(7)): a child that ended is no end of this.
+            Err(fault) if fault.kind() == ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => return whole(&bytes, true),
             Ok(n) => bytes.extend_from_slice(&chunk[..n]),
         }
