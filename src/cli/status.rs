@@ -66,11 +66,8 @@ fn cell(name: &str, value: &Value) -> Cell {
         Value::Null => return Cell::maybe(None::<&str>),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
         Value::Number(number) => counted(name, number),
-        // A refused config's faults are many lines: a table has room for the first.
-        Value::String(text) => match text.split_once('\n') {
-            Some((first, _)) if name == "fault" => format!("{first} (see `sixty check`)"),
-            _ => text.clone(),
-        },
+        Value::String(text) if name == "fault" => first_fault(text),
+        Value::String(text) => text.clone(),
         Value::Array(items) if items.is_empty() => return Cell::new("none"),
         Value::Array(items) => items.iter().map(brief).collect::<Vec<_>>().join(", "),
         Value::Object(_) => return Cell::new("none"),
@@ -81,6 +78,18 @@ fn cell(name: &str, value: &Value) -> Cell {
         ("readable", Value::Bool(true)) => cell.styled(WARN),
         ("state", Value::String(state)) => cell.styled(if state == "open" { GOOD } else { WARN }),
         _ => cell,
+    }
+}
+
+/// A refused config's faults are many lines: a table has room for the first and its place.
+fn first_fault(text: &str) -> String {
+    let mut lines = text.lines();
+    match (lines.next(), lines.next()) {
+        (Some(first), Some(second)) => {
+            let place = second.trim_start().strip_prefix("--> ").map(|place| format!(" at {place}"));
+            format!("{first}{}; see `sixty check`", place.unwrap_or_default())
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -123,7 +132,7 @@ mod tests {
         let text = cell("fault", &Value::from("line 3")).to_string();
         assert!(text.starts_with('\u{1b}'), "{text:?}");
         let many = Value::from("error: there is no `peer`\n --> sixty.toml:4:1\n  |\n");
-        assert!(cell("fault", &many).to_string().contains("error: there is no `peer` (see `sixty check`)"));
+        assert!(cell("fault", &many).to_string().contains("there is no `peer` at sixty.toml:4:1; see `sixty check`"));
         assert_eq!(cell("fault", &Value::Null).to_string(), Cell::maybe(None::<&str>).to_string());
     }
 }
