@@ -4,8 +4,8 @@
 use super::chain::{Hash, Link};
 use super::fields::Fields;
 use super::record::{Action, Decision, Judged, KeyChange, Outcome, Verdict, Which};
+use super::stamp::Stamp;
 use super::text::Text;
-use crate::clock::Clock;
 use crate::model::{Owner, Principal};
 use crate::policy::{Denial, Permit};
 use serde::Serialize;
@@ -58,10 +58,10 @@ pub struct Unrecorded {
 }
 
 /// Appends one line to `buffer`.
-pub(super) fn write(buffer: &mut Vec<u8>, at: Link, clock: &Clock, body: &Body<'_>) {
+pub(super) fn write(buffer: &mut Vec<u8>, at: Link, stamp: &mut Stamp, body: &Body<'_>) {
     Fields::object(buffer, |line| {
         line.number("seq", at.seq);
-        line.shown("time", &format_args!("{:.6}", time(clock)));
+        line.word("time", stamp.now());
         line.word("record", name(body));
         match body {
             Body::Decision(decision) => write_decision(line, decision),
@@ -75,12 +75,6 @@ pub(super) fn write(buffer: &mut Vec<u8>, at: Link, clock: &Clock, body: &Body<'
         line.word("prev", at.prev.as_str());
     });
     buffer.push(b'\n');
-}
-
-/// RFC 3339 ends with the year 9999; a clock that is so wrong shows as 1970.
-fn time(clock: &Clock) -> jiff::Timestamp {
-    let (seconds, nanos) = clock.wall_nanos();
-    jiff::Timestamp::new(seconds, i32::try_from(nanos).unwrap_or(0)).unwrap_or_default()
 }
 
 fn name(body: &Body<'_>) -> &'static str {
@@ -246,12 +240,13 @@ fn write_unrecorded(line: &mut Fields<'_>, lost: &Unrecorded) {
 mod tests {
     use super::*;
     use crate::audit::fixture;
+    use crate::clock::Clock;
     use crate::model::RequestId;
 
     fn line(body: &Body<'_>) -> String {
         let (clock, _) = Clock::manual(1_744_080_369);
         let mut buffer = Vec::new();
-        write(&mut buffer, Link::START, &clock, body);
+        write(&mut buffer, Link::START, &mut Stamp::new(clock), body);
         String::from_utf8(buffer).unwrap()
     }
 

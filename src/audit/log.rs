@@ -4,8 +4,8 @@
 use super::chain::Link;
 use super::head::{Head, Mark};
 use super::line::{self, Body, Unrecorded};
+use super::stamp::Stamp;
 use super::{AuditError, Sync};
-use crate::clock::Clock;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub(super) struct Log {
     /// Bytes that the file has, up to the last write.
     pub length: u64,
     pub head: Head,
-    pub clock: Clock,
+    pub stamp: Stamp,
     pub sync: Sync,
     /// Behind the last record that was staged.
     pub at: Link,
@@ -86,7 +86,7 @@ impl Log {
     /// Appends a line to what is staged.
     pub(super) fn push(&mut self, body: &Body<'_>) {
         let start = self.staged.len();
-        line::write(&mut self.staged, self.at, &self.clock, body);
+        line::write(&mut self.staged, self.at, &mut self.stamp, body);
         self.at = self.at.past(&self.staged[start..]);
     }
 

@@ -10,6 +10,7 @@ mod log;
 mod read;
 mod record;
 mod resume;
+mod stamp;
 mod text;
 mod verify;
 
@@ -35,6 +36,7 @@ use head::Head;
 use line::Body;
 use log::{Class, Log};
 use resume::{First, Resumed, resume};
+use stamp::Stamp;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -155,7 +157,7 @@ impl Audit {
             inode,
             length,
             head,
-            clock,
+            stamp: Stamp::new(clock),
             sync,
             at: resumed.at,
             staged: Vec::new(),

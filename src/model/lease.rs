@@ -1,6 +1,6 @@
 //! What is handed out. A `Lease` holds its token and is spent by the answer; a `LeaseSummary` may be shown.
 
-use super::{KeyName, Kind, Malformed};
+use super::{KeyName, Kind, Malformed, hex::Hex};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -11,7 +11,8 @@ pub struct LeaseId(pub u64);
 
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ls_{:016x}", self.0)
+        f.write_str("ls_")?;
+        f.write_str(Hex::from(self.0).as_str())
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod budget;
 pub mod day;
+mod hex;
 pub mod key;
 pub mod lease;
 mod object;

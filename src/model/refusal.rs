@@ -1,5 +1,6 @@
 //! A no, as told to the caller: a closed set of codes. Never a policy reason, a path or an upstream's text.
 
+use super::hex::Hex;
 use serde::Serialize;
 use std::fmt;
 
@@ -95,7 +96,7 @@ pub struct RequestId(pub u64);
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(Hex::from(self.0).as_str())
     }
 }
 
