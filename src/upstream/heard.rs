@@ -11,7 +11,10 @@ use std::{
     },
     task::{Context, Poll, ready},
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::yield_now,
+};
 
 /// Whether a byte of an answer has come. Clones tell of the same connection.
 #[derive(Clone, Default)]
@@ -28,15 +31,17 @@ impl Heard {
     }
 }
 
-/// A stream that tells it.
+/// A stream that tells it, and that closes only when all who wait for the answer have had their turn: to close wakes the
+/// other side, which takes the processor.
 pub(super) struct Hearing {
     inner: Box<dyn Stream>,
     heard: Heard,
+    others: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Hearing {
     pub(super) fn new(inner: Box<dyn Stream>, heard: Heard) -> Self {
-        Self { inner, heard }
+        Self { inner, heard, others: Some(Box::pin(yield_now())) }
     }
 }
 
@@ -61,6 +66,10 @@ impl AsyncWrite for Hearing {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(others) = &mut self.others {
+            ready!(others.as_mut().poll(cx));
+            self.others = None;
+        }
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

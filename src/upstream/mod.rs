@@ -19,10 +19,13 @@ use crate::{
 };
 use heard::Heard;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, Response, body::Incoming};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+};
 use relay::Lanes;
 use std::{path::PathBuf, time::Duration};
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 use warm::{Connection, Pool};
 use zeroize::Zeroizing;
 
@@ -152,21 +155,27 @@ impl Upstream {
         let heard = Heard::default();
         let handshake = connection.handshake(swaps, heard.clone()).await;
         let (mut sender, driver) = handshake.map_err(|_| CallError::Unanswered(host()))?;
-        let _driver = Aborted(scrub::spawn(async move {
-            let _ = driver.await;
-        }));
+        let most = self.options.total_time;
+        let driver = Aborted(Some(scrub::spawn_shallow(async move {
+            let _ = timeout(most, driver).await;
+        })));
         let answer = sender.send_request(request).await.map_err(|fault| why(&fault, &heard, host()))?;
-        match call.expects {
-            Expects::Body => self.read(answer, host()).await,
-            Expects::Status => Ok(Answer { status: answer.status().as_u16(), body: Zeroizing::default() }),
-        }
+        let answer = match call.expects {
+            Expects::Body => self.read(answer, host()).await?,
+            // What is not read does not end by itself.
+            Expects::Status => return Ok(Answer { status: answer.status().as_u16(), body: Zeroizing::default() }),
+        };
+        driver.let_end();
+        Ok(answer)
     }
 
     async fn read(&self, answer: Response<Incoming>, host: String) -> Result<Answer, CallError> {
         let status = answer.status().as_u16();
         let mut body = Limited::new(answer.into_body(), self.options.body_bytes);
         let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
-        while let Some(frame) = body.frame().await {
+        while !body.is_end_stream()
+            && let Some(frame) = body.frame().await
+        {
             let frame = frame.map_err(|fault| match fault.is::<http_body_util::LengthLimitError>() {
                 true => CallError::TooLarge(host.clone()),
                 false => CallError::Broken(host.clone()),
@@ -207,10 +216,19 @@ fn why(fault: &hyper::Error, heard: &Heard, host: String) -> CallError {
 }
 
 /// A task that ends with its owner.
-struct Aborted(tokio::task::JoinHandle<()>);
+struct Aborted(Option<JoinHandle<()>>);
+
+impl Aborted {
+    /// Lets it end by itself: a connection that has given its whole answer is closed by whoever drives it.
+    fn let_end(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Aborted {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
