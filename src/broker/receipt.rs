@@ -9,19 +9,23 @@ use crate::{
 };
 use std::sync::{Arc, atomic::Ordering};
 
-/// Waits for a token, and puts it on record if the caller leaves first: hyper then drops the whole request, and with
-/// it whoever would have told.
-pub(super) async fn attended<T>(broker: &Arc<Inner>, asked: Asked, work: impl Future<Output = T>) -> T {
-    let mut waiting = Waiting { broker, asked, done: false };
-    let done = work.await;
-    waiting.done = true;
-    done
-}
-
-struct Waiting<'a> {
+/// Somebody waits for a token. If the caller leaves first, hyper drops the whole request, and with it this, which puts
+/// it on record.
+pub(super) struct Waiting<'a> {
     broker: &'a Inner,
     asked: Asked,
     done: bool,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) fn new(broker: &'a Inner, asked: Asked) -> Self {
+        Self { broker, asked, done: false }
+    }
+
+    /// There is an answer, and the caller is still there.
+    pub(super) fn over(mut self) {
+        self.done = true;
+    }
 }
 
 impl Drop for Waiting<'_> {

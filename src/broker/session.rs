@@ -3,7 +3,7 @@
 use super::{
     Asked, Broker, Inner, Policy,
     caps::Seat,
-    receipt::{self, Receipt},
+    receipt::{Receipt, Waiting},
     refuse::Stop,
 };
 use crate::{
@@ -58,7 +58,9 @@ impl Session {
         let broker = &self.broker.0;
         let allowed = self.allowed(asked, &request).await;
         let allowed = allowed.map_err(|stop| broker.turn_away(asked, Some(&request.key), &stop))?;
-        let granted = receipt::attended(broker, asked, self.granted(asked, &request, allowed)).await;
+        let waiting = Waiting::new(broker, asked);
+        let granted = self.granted(asked, &request, allowed).await;
+        waiting.over();
         granted.map_err(|stop| broker.refuse(asked, Some(&request.key), &stop))
     }
 

@@ -62,7 +62,10 @@ pub(super) async fn read(body: Incoming, most: usize, within: Duration) -> Resul
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
     let mut body = Limited::new(body, most);
     let all = async {
-        while let Some(frame) = body.frame().await {
+        // The last byte ends it: to wait until hyper says so as well is another turn of the loop, and two timers.
+        while !body.is_end_stream()
+            && let Some(frame) = body.frame().await
+        {
             let frame = frame.map_err(|fault| match fault.is::<LengthLimitError>() {
                 true => Unread::TooLarge,
                 false => Unread::Late,

@@ -179,7 +179,8 @@ impl Issuer {
     pub async fn mint(&self, permit: Permit) -> Result<Minted, MintError> {
         match permit.kind() {
             Kind::Virtual => self.mint_virtual(&permit),
-            Kind::Upstream => self.mint_upstream(permit).await,
+            // Apart: a virtual mint, which waits for nobody, does not carry its room.
+            Kind::Upstream => Box::pin(self.mint_upstream(permit)).await,
         }
     }
 
