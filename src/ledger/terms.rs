@@ -38,12 +38,21 @@ pub(super) struct Shelf {
     kept: Vec<Option<(Arc<Terms>, u32)>>,
     free: Vec<u32>,
     numbers: HashMap<Arc<Terms>, u32>,
+    /// Put last: one caller's next terms mostly are the very same.
+    last: u32,
 }
 
 impl Shelf {
     /// The number of these terms, which are kept once more often.
     pub(super) fn put(&mut self, terms: Arc<Terms>) -> u32 {
+        if let Some(Some((kept, count))) = self.kept.get_mut(self.last as usize)
+            && Arc::ptr_eq(kept, &terms)
+        {
+            *count += 1;
+            return self.last;
+        }
         if let Some(number) = self.numbers.get(&terms) {
+            self.last = *number;
             if let Some(Some((_, count))) = self.kept.get_mut(*number as usize) {
                 *count += 1;
             }
@@ -61,6 +70,7 @@ impl Shelf {
             }
         };
         self.numbers.insert(terms, number);
+        self.last = number;
         number
     }
 

@@ -1,9 +1,9 @@
 //! A lease → the bytes of its answer, with a placeholder where the token will be put in below hyper.
 
 use super::swap::{Delivered, Expect, Swap};
-use crate::model::Lease;
-use serde::Serialize;
-use std::{collections::BTreeMap, io};
+use crate::model::{Lease, LeaseId};
+use serde::{Serialize, Serializer};
+use std::io;
 
 /// An answer's body, and the swap that makes it whole.
 pub struct Encoded {
@@ -15,7 +15,7 @@ pub struct Encoded {
 
 #[derive(Serialize)]
 struct LeaseAnswer<'a> {
-    id: String,
+    id: LeaseId,
     key: &'a str,
     provider: &'a str,
     kind: &'static str,
@@ -23,7 +23,12 @@ struct LeaseAnswer<'a> {
     expires_at: u64,
     expires_in: u32,
     revocable: bool,
-    base_urls: BTreeMap<&'a str, &'a str>,
+    #[serde(serialize_with = "as_map")]
+    base_urls: &'a [(String, String)],
+}
+
+fn as_map<S: Serializer>(pairs: &&[(String, String)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(pairs.iter().map(|(name, url)| (name, url)))
 }
 
 #[derive(Serialize)]
@@ -36,8 +41,8 @@ struct StudioAnswer<'a> {
 pub fn lease(lease: Lease, receipt: Box<dyn Delivered>) -> io::Result<Encoded> {
     let Lease { id, key, provider, kind, token, expires_at, expires_in, revocable, base_urls } = lease;
     let swap = Swap::new(token.len(), Box::new(token), Expect::Later)?.telling(receipt);
-    let body = serde_json::to_vec(&LeaseAnswer {
-        id: id.to_string(),
+    let body = json(&LeaseAnswer {
+        id,
         key: key.as_str(),
         provider: &provider,
         kind: kind.name(),
@@ -45,7 +50,7 @@ pub fn lease(lease: Lease, receipt: Box<dyn Delivered>) -> io::Result<Encoded> {
         expires_at,
         expires_in,
         revocable,
-        base_urls: base_urls.iter().map(|(name, url)| (name.as_str(), url.as_str())).collect(),
+        base_urls: &base_urls,
     })?;
     Ok(Encoded { body, swap })
 }
@@ -54,6 +59,13 @@ pub fn lease(lease: Lease, receipt: Box<dyn Delivered>) -> io::Result<Encoded> {
 pub fn studio_token(lease: Lease, receipt: Box<dyn Delivered>) -> io::Result<Encoded> {
     let expires_at = lease.expires_at;
     let swap = Swap::new(lease.token.len(), Box::new(lease.token), Expect::Later)?.telling(receipt);
-    let body = serde_json::to_vec(&StudioAnswer { token: swap.placeholder(), expires_at })?;
+    let body = json(&StudioAnswer { token: swap.placeholder(), expires_at })?;
     Ok(Encoded { body, swap })
+}
+
+/// Into a buffer that nearly every answer fits: one that grows is copied and wiped each time.
+fn json(answer: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut body = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut body, answer)?;
+    Ok(body)
 }
