@@ -21,13 +21,13 @@ pub use operator::{KeyTested, NewKey, Operator};
 pub use passage::{Call, Holding, Passage};
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
-pub use status::{Counters, Status};
+pub use status::{Counters, Provider, Status};
 
 use crate::{
     attest::{AttestError, Attestor, Peer},
     audit::{Action, Audit},
     clock::{Boottime, Clock},
-    issuer::Issuer,
+    issuer::{Issuer, Recipes},
     ledger::{Ledger, UsageBook},
     model::{Code, KeyName, Rate, Refusal, RequestId},
     policy::{Needs, Rules},
@@ -77,8 +77,16 @@ pub struct BrokerOptions {
     pub debugger: Debugger,
     /// What opens the vault when nobody types a passphrase.
     pub unlock: UnlockSource,
-    /// Reads the rules anew; the fault is for the operator.
-    pub reload: Box<dyn Fn() -> Result<Rules, String> + Send + Sync>,
+    /// Reads anew what may change while we serve; the fault is for the operator.
+    pub reload: Box<dyn Fn() -> Result<Reloaded, String> + Send + Sync>,
+}
+
+/// What a reload puts in force.
+pub struct Reloaded {
+    /// The rules.
+    pub rules: Rules,
+    /// What is known of providers.
+    pub recipes: Recipes,
 }
 
 /// How a key file or a credential is found again for `unlock`; a passphrase must be typed.

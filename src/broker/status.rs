@@ -5,9 +5,13 @@ use crate::{
     audit::AuditStatus,
     ledger::{Counts, Row},
     model::{Code, KeyName},
+    recipe::ClientEnv,
 };
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// Counts since the start.
 #[derive(Debug, Default)]
@@ -98,10 +102,27 @@ pub struct Answers {
     /// Tokens whose caller was gone.
     pub lost: u64,
     /// By code.
-    pub refused: std::collections::BTreeMap<&'static str, u64>,
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// A provider as anybody may know it.
+#[derive(Debug, Serialize)]
+pub struct Provider {
+    /// For people.
+    pub title: String,
+    /// What its clients read from their environment.
+    pub client: ClientEnv,
 }
 
 impl Broker {
+    /// All providers by name.
+    pub fn providers(&self) -> BTreeMap<String, Provider> {
+        let told = |(name, recipe): (String, std::sync::Arc<crate::recipe::Recipe>)| {
+            (name, Provider { title: recipe.title.clone(), client: recipe.client.clone() })
+        };
+        self.0.issuer.recipes().into_iter().map(told).collect()
+    }
+
     /// How the broker fares.
     pub fn status(&self) -> Status {
         let inner = &self.0;

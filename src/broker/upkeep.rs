@@ -1,7 +1,7 @@
 //! What the daemon does to the broker by itself or for its owner: start, lock, unlock, reload, flush, stop.
 //! Each act is on record; none needs a caller.
 
-use super::{Broker, Debugger, Inner, Policy, fault::OperatorError, operator::imagined};
+use super::{Broker, Debugger, Inner, Policy, Reloaded, fault::OperatorError, operator::imagined};
 use crate::{
     audit::Action,
     clock::Boottime,
@@ -76,7 +76,8 @@ impl Broker {
     pub fn reload(&self, by: Option<&Principal>) -> Done<()> {
         let loaded_at = self.0.clock.wall();
         match (self.0.options.reload)() {
-            Ok(rules) => {
+            Ok(Reloaded { rules, recipes }) => {
+                self.0.issuer.adopt(recipes);
                 self.set_policy(Policy { needs: rules.needs(), rules, loaded_at, fault: None });
                 self.0.issuer.forget();
                 let policy = self.policy();

@@ -11,6 +11,7 @@ mod nearest;
 mod options;
 mod paths;
 mod peer;
+mod preset;
 mod price;
 mod reach;
 mod rule;

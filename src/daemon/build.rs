@@ -1,17 +1,19 @@
 //! From the checked config to a broker: each module is given its own small options, and nothing else.
 
-use super::{DaemonError, DaemonOptions, places};
+use super::{
+    DaemonError, DaemonOptions,
+    places::{self, Found},
+};
 use crate::{
     attest::Attestor,
     audit::{Audit, AuditOptions, Sync},
-    broker::{Broker, BrokerOptions, Debugger, Parts, UnlockSource},
+    broker::{Broker, BrokerOptions, Debugger, Parts, Reloaded, UnlockSource},
     clock::Clock,
     config::{self, Config, Paths, Unlock, environment},
     endpoint::EndpointOptions,
     gateway::GatewayOptions,
-    issuer::{Issuer, IssuerOptions, IssuerParts},
+    issuer::{Issuer, IssuerOptions, IssuerParts, Recipes},
     ledger::{Ledger, LedgerOptions, UsageBook, UsageOptions},
-    policy::Rules,
     recipe::Recipe,
     upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
@@ -27,8 +29,7 @@ pub(super) struct House {
 /// Builds the house. The audit is opened first: its lock keeps a second daemon from the vault.
 pub(super) async fn build(
     options: &DaemonOptions,
-    config: &Config,
-    paths: &Paths,
+    (config, recipes, paths): (&Config, Recipes, &Paths),
     clock: &Clock,
     gateway: Option<SocketAddr>,
 ) -> Result<House, DaemonError> {
@@ -40,7 +41,7 @@ pub(super) async fn build(
     let parts = IssuerParts {
         vault: vault.clone(),
         upstream,
-        recipes: recipes(config)?,
+        recipes: recipes.into(),
         audit: audit.clone(),
         clock: clock.clone(),
     };
@@ -161,9 +162,8 @@ fn issuer_options(config: &Config, gateway: Option<SocketAddr>) -> IssuerOptions
     }
 }
 
-/// The shipped recipes, with the limits that the config raises.
-fn recipes(config: &Config) -> Result<BTreeMap<String, Recipe>, DaemonError> {
-    let mut recipes = Recipe::shipped()?;
+/// The recipes, with the limits that the config raises.
+pub(super) fn recipes(config: &Config, mut recipes: BTreeMap<String, Recipe>) -> Recipes {
     for (name, raised) in &config.providers {
         if let Some(recipe) = recipes.get_mut(name) {
             let limits = &mut recipe.limits;
@@ -172,13 +172,16 @@ fn recipes(config: &Config) -> Result<BTreeMap<String, Recipe>, DaemonError> {
             limits.keys_per_workspace = raised.keys_per_workspace.map_or(limits.keys_per_workspace, |n| n as usize);
         }
     }
-    Ok(recipes)
+    recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect()
 }
 
-/// Reads the rules anew; everything else of a config takes a restart.
-fn reload(options: DaemonOptions) -> Box<dyn Fn() -> Result<Rules, String> + Send + std::marker::Sync> {
+/// Reads rules and providers anew; everything else of a config takes a restart.
+fn reload(options: DaemonOptions) -> Box<dyn Fn() -> Result<Reloaded, String> + Send + std::marker::Sync> {
     Box::new(move || match places::read(&options) {
-        Ok((config, _)) => Ok(config.rules),
+        Ok(Found { config, recipes: found, .. }) => {
+            let recipes = recipes(&config, found);
+            Ok(Reloaded { rules: config.rules, recipes })
+        }
         Err(fault) => Err(fault.to_string()),
     })
 }

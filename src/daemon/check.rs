@@ -1,22 +1,14 @@
 //! `sixty check`: every fault of every file at once, with its place and what to do. It changes nothing.
 
-use super::{DaemonError, logs, notify, places};
-use crate::{
-    config::{self, Context},
-    recipe::Recipe,
-};
+use super::{logs, notify, places};
+use crate::config;
 use std::{path::PathBuf, process::ExitCode};
 
 /// Checks files; exit 78 if one of them is faulty.
 pub fn check(files: &[PathBuf]) -> ExitCode {
-    let outcome = Recipe::shipped().map_err(DaemonError::from).map(|recipes| {
-        let context = Context::here(recipes);
-        files.iter().map(|file| one(file, &context)).fold(true, |all, good| all & good)
-    });
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(78),
-        Err(fault) => super::report(Err(fault)),
+    match files.iter().map(|file| one(file)).fold(true, |all, good| all & good) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(78),
     }
 }
 
@@ -28,9 +20,9 @@ pub fn check_usual() -> ExitCode {
     }
 }
 
-fn one(file: &std::path::Path, context: &Context) -> bool {
-    match config::load(file, context) {
-        Ok(config) => {
+fn one(file: &std::path::Path) -> bool {
+    match config::load(file) {
+        Ok((config, _)) => {
             if !config.warnings.is_empty() {
                 notify::last_words(&config.warnings.render(logs::paint()));
             }

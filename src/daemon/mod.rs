@@ -51,9 +51,6 @@ pub enum DaemonError {
     /// No trust anchors.
     #[error(transparent)]
     Tls(#[from] crate::upstream::TlsError),
-    /// A shipped recipe is broken.
-    #[error(transparent)]
-    Recipe(#[from] crate::recipe::RecipeError),
     /// A socket cannot be had.
     #[error(transparent)]
     Bind(#[from] crate::sys::socket::BindError),
@@ -77,7 +74,7 @@ pub enum DaemonError {
 impl DaemonError {
     fn exit(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) | Self::Recipe(_) | Self::Tls(_) | Self::Vault(_) => 78,
+            Self::Config(_) | Self::Tls(_) | Self::Vault(_) => 78,
             Self::Confine(_) | Self::Traced => 77,
             Self::Bind(_) | Self::Port(..) | Self::Audit(crate::audit::AuditError::Busy(_)) => 69,
             _ => 1,

@@ -2,11 +2,12 @@
 
 use super::DaemonError;
 use crate::{
-    config::{self, Bases, Config, Context, Paths, environment},
+    config::{self, Bases, Config, Paths, environment},
     recipe::Recipe,
     sys::dir,
 };
 use std::{
+    collections::BTreeMap,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -40,10 +41,17 @@ pub(super) fn usual(config: Option<&Path>) -> Result<Paths, DaemonError> {
     Ok(paths)
 }
 
-/// The config and the places under it.
-pub(super) fn read(options: &DaemonOptions) -> Result<(Config, Paths), DaemonError> {
+/// What was read from the config's files, and the places under it.
+pub(super) struct Found {
+    pub(super) config: Config,
+    pub(super) recipes: BTreeMap<String, Recipe>,
+    pub(super) paths: Paths,
+}
+
+/// Reads the config and the recipes beside it.
+pub(super) fn read(options: &DaemonOptions) -> Result<Found, DaemonError> {
     let before = usual(options.config.as_deref())?;
-    let config = config::load(&before.config, &Context::here(Recipe::shipped()?))?;
+    let (config, recipes) = config::load(&before.config)?;
     let mut paths = before.under(&config, environment);
     if let Some(path) = &options.socket {
         paths.broker = path.clone();
@@ -51,7 +59,7 @@ pub(super) fn read(options: &DaemonOptions) -> Result<(Config, Paths), DaemonErr
     if let Some(path) = &options.control_socket {
         paths.control = path.clone();
     }
-    Ok((config, paths))
+    Ok(Found { config, recipes, paths })
 }
 
 /// Makes a directory ours. Missing ones above it are made 0700, as the XDG base directory specification wants it.

@@ -4,7 +4,8 @@ use super::{
     DaemonError, DaemonOptions,
     build::{self, House},
     listen::{self, Listening},
-    logs, loops, notify, places,
+    logs, loops, notify,
+    places::{self, Found},
 };
 use crate::{
     broker::{Broker, Rollback},
@@ -25,7 +26,8 @@ use tracing::{error, info, warn};
 
 pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
     let clock = Clock::system();
-    let (config, paths) = places::read(options)?;
+    let Found { config, recipes, paths } = places::read(options)?;
+    let recipes = build::recipes(&config, recipes);
     logs::start(&config.log);
     if !config.warnings.is_empty() {
         warn!("the config has warnings; `sixty check` shows them");
@@ -33,7 +35,7 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
     let mut signals = Signals::new()?;
     let listener = listen::gateway_tcp(config.gateway.listen)?;
     let address = listener.as_ref().map(|(_, address)| *address);
-    let House { broker, ledger } = build::build(options, &config, &paths, &clock, address).await?;
+    let House { broker, ledger } = build::build(options, (&config, recipes, &paths), &clock, address).await?;
     let sockets = listen::listen(&paths)?;
     let _reaper = ledger.spawn_reaper().map_err(|fault| DaemonError::Kernel("no timer", fault.into()))?;
     broker.start(env!("CARGO_PKG_VERSION"));

@@ -1,4 +1,4 @@
-//! The native protocol on the broker socket: leases, whoami, health. `Host` is ignored, unknown fields are refused.
+//! The native protocol on the broker socket: leases, whoami, providers, health. `Host` is ignored, unknown fields are refused.
 
 use super::{
     EndpointOptions, OPENAPI,
@@ -8,16 +8,22 @@ use super::{
     studio,
 };
 use crate::{
-    broker::{Grant, Session},
+    broker::{Grant, Provider, Session},
     ledger::{Ended, Page, Revoked},
     model::{Code, Malformed, Refusal},
     wire,
 };
 use hyper::{Method, Request, body::Incoming};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 const FIELDS: &str = "key, kind, ttl, min_remaining, uses, owner, scope";
+
+#[derive(Serialize)]
+struct Providers {
+    providers: BTreeMap<String, Provider>,
+}
 
 #[derive(Serialize)]
 struct OneRevoked {
@@ -47,6 +53,7 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
             Ok(whoami) => Reply::json(200, &whoami),
             Err(refusal) => Reply::refusal(&refusal),
         },
+        (&Method::GET, "/v1/providers") => Reply::json(200, &Providers { providers: session.broker().providers() }),
         (&Method::POST, studio::PATH) => studio::answer(session, &way, &request).await,
         (&Method::GET | &Method::HEAD, "/healthz") => Reply::bytes(200, "text/plain", b"ok\n".to_vec()),
         (&Method::GET | &Method::HEAD, "/readyz") => match session.broker().unready() {

@@ -17,6 +17,7 @@ pub const BROKER: &[Route] = &[
     Route { path: "/v1/leases", methods: &[("GET", &["limit", "after"]), ("POST", &[])] },
     Route { path: "/v1/leases/{id}", methods: &[("DELETE", &[])] },
     Route { path: "/v1/whoami", methods: &[("GET", &[])] },
+    Route { path: "/v1/providers", methods: &[("GET", &[])] },
     Route { path: "/v1/openapi.json", methods: &[("GET", &[])] },
     Route { path: super::studio::PATH, methods: &[("POST", &["expire_in_seconds"])] },
     Route { path: "/healthz", methods: &[("GET", &[]), ("HEAD", &[])] },

@@ -24,7 +24,11 @@ use crate::{
 };
 use flight::Flights;
 use hold::{Holds, Payer};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 /// What the issuer needs to know.
 #[derive(Debug, Clone)]
@@ -46,12 +50,15 @@ pub struct IssuerParts {
     /// The one client.
     pub upstream: Upstream,
     /// What is known of providers, by name.
-    pub recipes: BTreeMap<String, Recipe>,
+    pub recipes: RwLock<Recipes>,
     /// Where a quarantine is put on record.
     pub audit: Audit,
     /// Time.
     pub clock: Clock,
 }
+
+/// Recipes by their providers' names. Who uses one goes on with it when others are put in their place.
+pub type Recipes = BTreeMap<String, Arc<Recipe>>;
 
 /// A token with its bounds.
 pub struct Minted {
@@ -185,12 +192,22 @@ impl Issuer {
     }
 
     /// The recipe of a provider.
-    pub fn recipe(&self, provider: &str) -> Result<&Recipe, MintError> {
-        let recipes = &self.0.parts.recipes;
-        recipes.get(provider).ok_or_else(|| MintError::Provider {
+    pub fn recipe(&self, provider: &str) -> Result<Arc<Recipe>, MintError> {
+        let recipes = self.0.parts.recipes.read().unwrap_or_else(PoisonError::into_inner);
+        recipes.get(provider).cloned().ok_or_else(|| MintError::Provider {
             name: provider.to_owned(),
             known: recipes.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// All recipes of now.
+    pub fn recipes(&self) -> Recipes {
+        self.0.parts.recipes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other recipes in the place of all: after a reload.
+    pub fn adopt(&self, recipes: Recipes) {
+        *self.0.parts.recipes.write().unwrap_or_else(PoisonError::into_inner) = recipes;
     }
 
     /// Whether stand-ins on loopback are allowed, for the check of a new key's place.

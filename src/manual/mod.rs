@@ -5,6 +5,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("tour", include_str!("tour.md")),
     ("commands", include_str!("commands.md")),
     ("gateway", include_str!("gateway.md")),
+    ("providers", include_str!("providers.md")),
     ("audit", include_str!("audit.md")),
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
@@ -17,6 +18,8 @@ pub mod tour {}
 pub mod commands {}
 #[doc = include_str!("gateway.md")]
 pub mod gateway {}
+#[doc = include_str!("providers.md")]
+pub mod providers {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
 #[doc = include_str!("usage.md")]

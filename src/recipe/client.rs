@@ -1,11 +1,11 @@
 //! What a provider's clients read from their environment: where to call, and with which key. It names variables only, and
 //! never holds what is in them.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Variables of a provider's own clients.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientEnv {
     /// Variables that say where to call.
@@ -19,7 +19,7 @@ pub struct ClientEnv {
 }
 
 /// Variables of another provider's clients.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Guest {
     /// The other provider, by name: what its file says of `unset` holds here too.
@@ -30,8 +30,29 @@ pub struct Guest {
     pub key: Vec<Variable>,
 }
 
+impl ClientEnv {
+    /// A provider whose file names no variables is given two of its own name: `NAME_API_KEY` and `NAME_BASE_URL`.
+    pub(super) fn default_to(&mut self, name: &str) {
+        let named = |end: &str| Variable::try_from(name.to_uppercase().replace('-', "_") + end).ok();
+        if !self.key.is_empty() {
+            return;
+        }
+        self.key.extend(named("_API_KEY"));
+        if self.base.is_empty() {
+            let root = BaseUrl { websocket: false, path: String::new() };
+            self.base.extend(named("_BASE_URL").map(|variable| (variable, root)));
+        }
+    }
+
+    /// A variable that both would set.
+    pub fn shared_with<'a>(&'a self, other: &'a Self) -> Option<&'a Variable> {
+        let theirs = || other.base.keys().chain(&other.key);
+        self.base.keys().chain(&self.key).find(|ours| theirs().any(|theirs| theirs == *ours))
+    }
+}
+
 /// The name of an environment variable: capitals, digits and `_`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Variable(String);
 
@@ -59,8 +80,8 @@ impl TryFrom<String> for Variable {
 }
 
 /// What is put behind the gateway's own address for a client: a path, or `ws:` and a path.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BaseUrl {
     websocket: bool,
     path: String,
@@ -95,9 +116,35 @@ impl TryFrom<String> for BaseUrl {
     }
 }
 
+impl From<BaseUrl> for String {
+    fn from(base: BaseUrl) -> Self {
+        format!("{}{}", if base.websocket { "ws:" } else { "" }, base.path)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_of_a_client_is_read_as_it_was_written() {
+        for recipe in crate::recipe::Recipe::shipped().unwrap().values() {
+            let told = serde_json::to_value(&recipe.client).unwrap();
+            let read: ClientEnv = serde_json::from_value(told.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&read).unwrap(), told, "{}", recipe.name);
+        }
+    }
+
+    #[test]
+    fn a_provider_without_variables_is_given_two_of_its_name() {
+        let mut client = ClientEnv::default();
+        client.default_to("my-house");
+        assert_eq!(client.key, [Variable("MY_HOUSE_API_KEY".into())]);
+        assert_eq!(client.base.keys().next().map(Variable::as_str), Some("MY_HOUSE_BASE_URL"));
+        let mut reserved = ClientEnv::default();
+        reserved.default_to("sixty");
+        assert!(reserved.key.is_empty() && reserved.base.is_empty());
+    }
 
     #[test]
     fn a_base_is_the_gateway_with_the_providers_path() {

@@ -42,6 +42,7 @@ pub struct Recipe {
     pub name: String,
     /// For people.
     pub title: String,
+    #[serde(default)]
     secret: secret::SecretShape,
     /// How many keys the provider allows.
     #[serde(default)]

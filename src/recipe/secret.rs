@@ -4,7 +4,7 @@
 use super::{Recipe, read};
 use serde::Deserialize;
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SecretShape {
     /// How its keys begin.

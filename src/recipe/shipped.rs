@@ -106,7 +106,7 @@ const VARIABLES: [Variables; 13] = [
         &["AZURE_OPENAI_API_KEY"],
         &["AZURE_OPENAI_AD_TOKEN"],
     ),
-    ("generic", &[], &[], &[]),
+    ("generic", &[("GENERIC_BASE_URL", "http://g/generic")], &["GENERIC_API_KEY"], &[]),
 ];
 
 /// Guest, host, the URL that its client is given.

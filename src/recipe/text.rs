@@ -15,6 +15,8 @@ pub enum RecipeError {
         line: usize,
         /// From 1, in characters.
         column: usize,
+        /// The same place in bytes.
+        at: Range<usize>,
         /// What is wrong.
         message: String,
     },
@@ -24,7 +26,7 @@ pub enum RecipeError {
 }
 
 pub(super) fn parse(file: &str, text: &str) -> Result<Recipe, RecipeError> {
-    let recipe: Recipe = match toml::from_str(text) {
+    let mut recipe: Recipe = match toml::from_str(text) {
         Ok(recipe) => recipe,
         Err(fault) => {
             let known = schema(text).filter(|schema| *schema != 1);
@@ -37,9 +39,12 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Recipe, RecipeError> {
     }
     let known: Vec<_> = recipe.set.keys().cloned().collect();
     match recipe.placeholders().into_iter().find(|name| !known.contains(name)) {
-        None => Ok(recipe),
+        None => {
+            recipe.client.default_to(&recipe.name);
+            Ok(recipe)
+        }
         Some(name) => {
-            let at = text.find(&format!("{{{name}}}")).map(|at| at..at);
+            let at = text.find(&format!("{{{name}}}")).map(|at| at..at + name.len() + 2);
             Err(error(file, text, at, &format!("`{{{name}}}` stands for nothing: there is no [set.{name}]")))
         }
     }
@@ -55,13 +60,15 @@ fn schema(text: &str) -> Option<u32> {
 }
 
 fn error(file: &str, text: &str, at: Option<Range<usize>>, message: &str) -> RecipeError {
-    let start = text.floor_char_boundary(at.map_or(0, |at| at.start));
+    let at = at.unwrap_or_default();
+    let start = text.floor_char_boundary(at.start);
     let before = &text[..start];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     RecipeError::Text {
         file: file.to_owned(),
         line: before.matches('\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
+        at,
         message: message.trim_end().replace('\n', ": "),
     }
 }

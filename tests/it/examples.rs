@@ -174,14 +174,14 @@ fn a_file_is_refused_for_what_it_is_before_it_is_read() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("config-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("sixty.toml");
-    let message = || load(&path, &context()).unwrap_err().0[0].message.clone();
+    let message = || load(&path).unwrap_err().0[0].message.clone();
     assert_eq!(message(), "there is no config");
     fs::write(&path, "[log]\nlevel = \"caf\u{e9}\"\n".replace('\u{e9}', "?")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    assert_eq!(message(), "others can change this config");
+    assert_eq!(message(), "others can change this file");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&path, b"[log]\nlevel = \"caf\xe9\"\n").unwrap();
-    let faults = load(&path, &context()).unwrap_err();
+    let faults = load(&path).unwrap_err();
     let spot = faults.0[0].place.clone().unwrap();
     assert_eq!((faults.0[0].message.as_str(), spot.line, spot.column), ("this is not UTF-8", 2, 13));
     fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();

@@ -102,7 +102,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         attest::Attestor,
         audit::{Audit, AuditOptions, Sync},
         broker::{Broker, BrokerOptions, Debugger, Parts},
-        issuer::{Issuer, IssuerOptions, IssuerParts},
+        issuer::{Issuer, IssuerOptions, IssuerParts, Recipes},
         ledger::{LedgerOptions, UsageBook, UsageOptions},
         recipe::{Loopback, Recipe},
         upstream::{Upstream, UpstreamOptions},
@@ -128,7 +128,12 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         IssuerParts {
             vault: vault.clone(),
             upstream: upstream.unwrap(),
-            recipes: Recipe::shipped().unwrap(),
+            recipes: Recipe::shipped()
+                .unwrap()
+                .into_iter()
+                .map(|(name, one)| (name, one.into()))
+                .collect::<Recipes>()
+                .into(),
             audit: audit.clone(),
             clock: clock.clone(),
         },

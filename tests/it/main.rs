@@ -42,6 +42,7 @@ mod needs;
 mod openapi;
 mod owners;
 mod policy;
+mod presets;
 mod slow_disk;
 mod snapshot;
 mod system;

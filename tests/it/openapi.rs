@@ -22,6 +22,8 @@ const ASKED_OF_BROKER: &[Case] = &[
     ("ready", "/readyz", None, 200),
     ("description", "/v1/openapi.json", None, 200),
     ("whoami", "/v1/whoami", None, 200),
+    ("providers", "/v1/providers", None, 200),
+    ("providers", "/v1/providers?all", None, 400),
     ("mint", "/v1/leases", Some(KEY), 201),
     ("mint", "/v1/leases", Some(r#"{"key":"dashscope/main","kind":"virtual","uses":0}"#), 400),
     ("mint", "/v1/leases", Some(r#"{"key":"dashscope/main","tll":60}"#), 400),

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::variables::{self, Variables};
+use super::variables::{Clients, Variables};
 use crate::cli::ask::{Doors, ask, json, read};
 use crate::cli::environment::variable;
 use crate::cli::failure::Failure;
@@ -16,7 +16,7 @@ use crate::cli::output::say;
 use crate::cli::time::span;
 use crate::client::Method;
 use crate::model::{KeyName, Kind, Owner, Request, Ttl};
-use crate::recipe::Recipe;
+use crate::recipe::{ClientEnv, Variable};
 
 /// The longest life there is: what is over the rule's is cut to it.
 const LONGEST: &str = "366d";
@@ -24,7 +24,7 @@ const LONGEST: &str = "366d";
 /// Taken back when dropped.
 pub(super) struct Keys<'a> {
     doors: &'a Doors,
-    recipes: BTreeMap<String, Recipe>,
+    clients: Clients,
     held: Vec<Held>,
 }
 
@@ -45,14 +45,27 @@ struct Minted<'a> {
     expires_in: u64,
 }
 
+/// What the daemon knows of providers.
+#[derive(Deserialize)]
+struct Known {
+    providers: BTreeMap<String, Provider>,
+}
+
+#[derive(Deserialize)]
+struct Provider {
+    client: ClientEnv,
+}
+
 impl<'a> Keys<'a> {
     /// One virtual key for each name, owned by this process.
     ///
     /// # Errors
     /// One can't be had; those before it are taken back.
     pub(super) fn mint(doors: &'a Doors, names: Vec<KeyName>, ttl: Option<Ttl>) -> Result<Self, Failure> {
-        let recipes = Recipe::shipped().map_err(|fault| Failure::Answer(fault.to_string()))?;
-        let mut keys = Self { doors, recipes, held: Vec::new() };
+        let answer = ask(&doors.broker, Method::GET, "/v1/providers", None)?;
+        let Known { providers } = read(&answer)?;
+        let clients = providers.into_iter().map(|(name, provider)| (name, provider.client)).collect();
+        let mut keys = Self { doors, clients, held: Vec::new() };
         let longest = LONGEST.parse().ok();
         for key in names {
             keys.add(key, ttl.or(longest))?;
@@ -75,13 +88,9 @@ impl<'a> Keys<'a> {
         let answer = answer.map_err(|failure| failure.advising("denied", advice))?;
         let Minted { id, token, provider, expires_in } = read(&answer)?;
         let token = Zeroizing::new(token.into_owned());
-        if !variables::are_known(&self.recipes, &provider) {
+        if let Err(failure) = self.fits(&key, &provider) {
             self.revoke(&id);
-            return Err(unknown(&key, &provider));
-        }
-        if let Some(other) = self.held.iter().find(|held| held.provider == provider) {
-            self.revoke(&id);
-            return Err(clashing(&other.key, &key));
+            return Err(failure);
         }
         say(format_args!(
             "{key}: good for {} and not longer than the command; then calls are refused",
@@ -91,11 +100,22 @@ impl<'a> Keys<'a> {
         Ok(())
     }
 
+    /// Whether clients of this key's provider read variables, and none that another key stands in already.
+    fn fits(&self, key: &KeyName, provider: &str) -> Result<(), Failure> {
+        let client = |provider: &str| self.clients.get(provider).filter(|client| !client.key.is_empty());
+        let ours = client(provider).ok_or_else(|| unknown(key, provider))?;
+        let shared = |held: &Held| client(&held.provider).and_then(|theirs| theirs.shared_with(ours));
+        match self.held.iter().find_map(|held| Some((held, shared(held)?))) {
+            Some((held, variable)) => Err(clashing(&held.key, key, variable)),
+            None => Ok(()),
+        }
+    }
+
     /// Puts them into a command's environment, in the place of real ones; says which those were, by name. `authority` is
     /// where the command finds the gateway.
     pub(super) fn put(&self, command: &mut Command, authority: &str) {
         let keys: Vec<_> = self.held.iter().map(|held| (held.provider.as_str(), held.token.as_str())).collect();
-        let Variables { set, cleared, by_hand } = Variables::of(&self.recipes, &keys, authority);
+        let Variables { set, cleared, by_hand } = Variables::of(&self.clients, &keys, authority);
         let real: Vec<_> = cleared.iter().copied().filter(|name| variable(name).is_some()).collect();
         if !real.is_empty() {
             say(format_args!("not passed on: {}", real.join(", ")));
@@ -136,7 +156,7 @@ fn unknown(key: &KeyName, provider: &str) -> Failure {
     Failure::Input { what, advice: "`sixty mint KEY --kind virtual --json` gives the key and its base URLs" }
 }
 
-fn clashing(one: &KeyName, other: &KeyName) -> Failure {
-    let what = format!("{one} and {other} would stand in the same variables");
-    Failure::Input { what, advice: "name one of them" }
+fn clashing(one: &KeyName, other: &KeyName, variable: &Variable) -> Failure {
+    let what = format!("{one} and {other} would both stand in {}", variable.as_str());
+    Failure::Input { what, advice: "name one of them, or give one a provider of its own: `sixty manual providers`" }
 }
