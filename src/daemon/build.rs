@@ -12,7 +12,7 @@ use crate::{
     config::{self, Config, Paths, Unlock, environment},
     endpoint::EndpointOptions,
     gateway::GatewayOptions,
-    issuer::{Issuer, IssuerOptions, IssuerParts, Recipes},
+    issuer::{self, Issuer, IssuerOptions, IssuerParts, Recipes},
     ledger::{Ledger, LedgerOptions, UsageBook, UsageOptions},
     recipe::Recipe,
     upstream::{Private, Upstream, UpstreamOptions},
@@ -172,7 +172,7 @@ pub(super) fn recipes(config: &Config, mut recipes: BTreeMap<String, Recipe>) ->
             limits.keys_per_workspace = raised.keys_per_workspace.map_or(limits.keys_per_workspace, |n| n as usize);
         }
     }
-    recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect()
+    issuer::shared(recipes)
 }
 
 /// Reads rules and providers anew; everything else of a config takes a restart.

@@ -60,6 +60,11 @@ pub struct IssuerParts {
 /// Recipes by their providers' names. Who uses one goes on with it when others are put in their place.
 pub type Recipes = BTreeMap<String, Arc<Recipe>>;
 
+/// Recipes as the issuer keeps them.
+pub fn shared(recipes: BTreeMap<String, Recipe>) -> Recipes {
+    recipes.into_iter().map(|(name, recipe)| (name, Arc::new(recipe))).collect()
+}
+
 /// A token with its bounds.
 pub struct Minted {
     /// The secret bytes.

@@ -102,7 +102,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         attest::Attestor,
         audit::{Audit, AuditOptions, Sync},
         broker::{Broker, BrokerOptions, Debugger, Parts},
-        issuer::{Issuer, IssuerOptions, IssuerParts, Recipes},
+        issuer::{Issuer, IssuerOptions, IssuerParts, shared},
         ledger::{LedgerOptions, UsageBook, UsageOptions},
         recipe::{Loopback, Recipe},
         upstream::{Upstream, UpstreamOptions},
@@ -128,12 +128,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         IssuerParts {
             vault: vault.clone(),
             upstream: upstream.unwrap(),
-            recipes: Recipe::shipped()
-                .unwrap()
-                .into_iter()
-                .map(|(name, one)| (name, one.into()))
-                .collect::<Recipes>()
-                .into(),
+            recipes: shared(Recipe::shipped().unwrap()).into(),
             audit: audit.clone(),
             clock: clock.clone(),
         },
