@@ -1,8 +1,9 @@
 //! Signals as things to be read: blocked, and taken from a descriptor, signalfd(2).
 //! It must never be used where somebody else waits for the same signals.
+#![allow(unsafe_code)]
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// What a program that stands before another one takes in its place.
@@ -35,13 +36,17 @@ pub struct Caught {
 }
 
 impl Signals {
-    /// Blocks them in this thread, and so in the threads and children that it starts from now on.
+    /// Blocks them in this thread, and so in the threads and children that it starts from now on. What our starter
+    /// ignored stays ignored for children, and comes here all the same: a blocked signal is kept, signal(7).
     ///
     /// # Errors
     /// No descriptor.
     pub fn block() -> Result<Self, Errno> {
         let set = all();
         set.thread_block()?;
+        // Inherited as ignored, it would never come, and the kernel itself would throw away how a child ended.
+        // SAFETY: the default action runs no code of ours.
+        unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
         SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).map(Self)
     }
 

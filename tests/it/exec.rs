@@ -97,16 +97,108 @@ fn two_keys_for_the_same_variables_are_refused() {
     assert_eq!((output.status.code(), world.status()["leases"]["live"].as_u64()), (Some(2), Some(0)));
 }
 
+/// The same, started by somebody who lets these signals be as they are by default, or ignores them.
+fn started_by(how: &str, inner: &Command) -> Command {
+    let mut command = Command::new("env");
+    command.arg(how).arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+/// Its exit code, within 10 seconds.
+fn code(mut child: Child) -> Option<i32> {
+    let began = std::time::Instant::now();
+    while began.elapsed() < 10 * SECOND {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(SECOND / 50);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    panic!("it did not end");
+}
+
 #[test]
 fn signals_reach_the_command_and_its_answer_is_ours() {
     let world = World::with_key(MINE);
-    for (name, options) in [("TERM", &[][..]), ("INT", &[]), ("HUP", &[]), ("USR1", &[])] {
+    for name in ["TERM", "INT", "HUP", "QUIT", "USR1"] {
         let script = format!("trap 'exit 7' {name}; echo ready; while :; do sleep 0.02; done");
-        let (mut child, line) = begun(exec(&world, options, &script));
+        // A shell cannot trap what was ignored when it began.
+        let (child, line) = begun(started_by("--default-signal", &exec(&world, &[], &script)));
         assert_eq!(line, "ready\n");
         signal(child.id(), name);
-        assert_eq!(child.wait().unwrap().code(), Some(7), "{name}");
+        assert_eq!(code(child), Some(7), "{name}");
     }
+}
+
+/// nohup(1), and shells that put a command into the background.
+#[test]
+fn what_our_starter_ignores_the_command_ignores_too() {
+    let world = World::with_key(MINE);
+    let inner = exec(&world, &[], "echo ready; read line; exit 3");
+    let (mut child, line) = begun(started_by("--ignore-signal=INT,QUIT,HUP,TERM,TSTP", &inner));
+    assert_eq!(line, "ready\n");
+    for name in ["INT", "QUIT", "HUP", "TERM", "TSTP"] {
+        signal(child.id(), name);
+    }
+    std::thread::sleep(SECOND / 5);
+    assert_eq!(child.try_wait().unwrap(), None);
+    drop(child.stdin.take());
+    assert_eq!(code(child), Some(3));
+    // Who ignores that children end is told of it all the same.
+    let (child, _) = begun(started_by("--ignore-signal=CHLD", &exec(&world, &[], "echo ready; exit 4")));
+    assert_eq!(code(child), Some(4));
+}
+
+fn state(pid: u32) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?')
+}
+
+#[test]
+fn a_command_that_is_stopped_and_goes_on_takes_us_with_it() {
+    let world = World::with_key(MINE);
+    let mut job = started_by("--default-signal", &exec(&world, &[], "echo $$; read line; exit 6"));
+    // A group of its own: where nobody is above a group, the kernel stops none of it by TSTP.
+    let (mut child, line) = begun({
+        std::os::unix::process::CommandExt::process_group(&mut job, 0);
+        job
+    });
+    let command: u32 = line.trim().parse().unwrap();
+    // Sent to either of us, it stops both.
+    for (whom, name) in [(child.id(), "TSTP"), (command, "STOP")] {
+        signal(whom, name);
+        assert!(soon(5 * SECOND, || (state(child.id()), state(command)) == ('T', 'T')), "{name}");
+        signal(child.id(), "CONT");
+        assert!(soon(5 * SECOND, || state(child.id()) != 'T' && state(command) != 'T'), "{name}");
+    }
+    drop(child.stdin.take());
+    assert_eq!(code(child), Some(6));
+}
+
+/// A shell with job control: Ctrl-Z gives it back the terminal, and `fg` the terminal back to the command. Not typed at
+/// once: a shell that is stopped in the middle of its vfork(2) waits for a child that is stopped too.
+#[test]
+fn a_job_at_the_terminal_is_stopped_and_goes_on() {
+    if !crate::needs::has("python3", "exec at a terminal") {
+        return;
+    }
+    let world = World::with_key(MINE);
+    let typist = "import os,pty,sys\npid,fd=pty.fork()\nif pid==0: os.execvp('bash',['bash','-mc',sys.argv[1],*sys.argv[2:]])\n\
+        s=b''\ndef until(w):\n global s\n while w not in s: s+=os.read(fd,1000)\n\
+        until(b'ready')\nimport time;time.sleep(0.1)\nos.write(fd,b'\\x1a')\nuntil(b'stopped T')\nuntil(b'again?')\nos.write(fd,b'yes\\n')\n\
+        until(b'code 5')\nprint(s.decode())";
+    let shell = r#""$0" "$@"; echo stopped $(ps -o stat= -p $(cat "$PIDS") | cut -c1); fg >/dev/null; echo code $?"#;
+    let script =
+        r#"echo $$ >"$PIDS"; echo ready; sleep 0.5; printf 'again? '; read word; test "$word" = yes && exit 5"#;
+    let inner = exec(&world, &[], script);
+    let mut command = Command::new("timeout");
+    command.args(["20", "env", "--default-signal", "python3", "-c", typist, shell]);
+    command.arg(inner.get_program()).args(inner.get_args()).env("PIDS", world.path("pids"));
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let (out, err) = said(&command.output().unwrap());
+    assert!(out.contains("code 5"), "{out}{err}");
 }
 
 #[test]

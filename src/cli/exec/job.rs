@@ -1,4 +1,5 @@
 //! The command itself: started, sent what is sent to us, and waited for; its descendants stay below us while it lives.
+//! What our own starter ignores the command ignores too, as under env(1): no disposition is changed.
 //! It must never end before the command does, but by a signal that nobody can take.
 
 use std::io::ErrorKind;
@@ -55,8 +56,14 @@ impl Job {
         self.child.id()
     }
 
-    /// Waits for its end; signals go to `target`. Gives the exit code, 128+n for a signal.
-    pub(super) fn wait(self, target: &Pidfd, terminal: Terminal) -> Result<u8, Failure> {
+    /// Waits for its end; signals go to the process `within` its sandbox, if it is in one. Gives the exit code, 128+n
+    /// for a signal.
+    pub(super) fn wait(self, within: Option<(Pidfd, Terminal)>) -> Result<u8, Failure> {
+        let sandboxed = within.is_some();
+        let (target, terminal) = match within {
+            Some(inner) => inner,
+            None => (Pidfd::open(self.pid().cast_signed()).map_err(kernel)?, Terminal::Shared),
+        };
         loop {
             match self.signals.next().map_err(kernel)? {
                 Caught { signal: Signal::SIGCHLD, .. } => {
@@ -64,26 +71,36 @@ impl Job {
                         return Ok(code);
                     }
                 }
-                caught => pass_on(caught, target, terminal),
+                Caught { signal, by_kernel } => {
+                    if !by_kernel || terminal == Terminal::Ours {
+                        let _ = target.signal(signal);
+                    }
+                    // Nothing tells that a process in there has stopped.
+                    if sandboxed && signal == Signal::SIGTSTP {
+                        stop();
+                    }
+                }
             }
         }
     }
 }
 
-fn pass_on(Caught { signal, by_kernel }: Caught, target: &Pidfd, terminal: Terminal) {
-    if !by_kernel || terminal == Terminal::Ours {
-        let _ = target.signal(signal);
-    }
-    if signal == Signal::SIGTSTP {
-        let _ = raise(Signal::SIGSTOP);
-    }
+/// Lets whoever controls the job see that it has stopped; what wakes us wakes the command.
+fn stop() {
+    let _ = raise(Signal::SIGSTOP);
 }
 
-/// Takes all that has ended; among it perhaps the command.
+/// Takes all that has ended; among it perhaps the command. Stops with the command.
 fn reap(command: u32) -> Option<u8> {
     let mut code = None;
     loop {
-        let (pid, ended) = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+        let (pid, ended) = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::Stopped(pid, _)) => {
+                if pid.as_raw().unsigned_abs() == command {
+                    stop();
+                }
+                continue;
+            }
             Ok(WaitStatus::Exited(pid, status)) => (pid, status),
             Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
             Err(Errno::EINTR) => continue,

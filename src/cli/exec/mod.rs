@@ -21,9 +21,8 @@ use super::environment;
 use super::failure::{Exit, Failure};
 use crate::client::ClientError;
 use crate::sys::child::{hears, keep};
-use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::Signals;
-use job::{Started, Terminal, kernel};
+use job::{Started, kernel};
 use keys::Keys;
 use sandbox::Sandbox;
 
@@ -62,11 +61,8 @@ fn run(command: Command, signals: Signals, sandbox: Option<Sandbox>) -> Result<E
         Started::Not(code) => return Ok(code.into()),
         Started::Running(job) => job,
     };
-    let (target, terminal) = match sandbox {
-        Some(sandbox) => sandbox.inner()?,
-        None => (Pidfd::open(job.pid().cast_signed()).map_err(kernel)?, Terminal::Shared),
-    };
-    Ok(job.wait(&target, terminal)?.into())
+    let within = sandbox.map(Sandbox::inner).transpose()?;
+    Ok(job.wait(within)?.into())
 }
 
 fn plain(words: &[OsString]) -> Command {
