@@ -21,6 +21,7 @@ mod call;
 mod certificate;
 mod counts;
 mod fault;
+mod gemini;
 mod line;
 mod messages;
 mod model;

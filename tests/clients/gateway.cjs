@@ -4,26 +4,26 @@ const OpenAI = require("openai");
 const Anthropic = require("@anthropic-ai/sdk");
 
 const asked = { model: "qwen-plus", messages: [{ role: "user", content: "Hello" }] };
+const message = { ...asked, max_tokens: 100 };
 
-async function openai() {
-  const client = new OpenAI();
-  console.log((await client.chat.completions.create(asked)).choices[0].message.content);
+async function streamed() {
   let text = "";
-  for await (const chunk of await client.chat.completions.create({ ...asked, stream: true })) {
+  for await (const chunk of await new OpenAI().chat.completions.create({ ...asked, stream: true })) {
     text += chunk.choices[0].delta.content ?? "";
   }
-  console.log(text);
+  return text;
 }
 
-async function anthropic() {
-  const client = new Anthropic();
-  const message = { ...asked, max_tokens: 100 };
-  console.log((await client.messages.create(message)).content[0].text);
-  console.log(await client.messages.stream(message).finalText());
-}
+const talks = {
+  openai: [async () => (await new OpenAI().chat.completions.create(asked)).choices[0].message.content, streamed],
+  anthropic: [
+    async () => (await new Anthropic().messages.create(message)).content[0].text,
+    () => new Anthropic().messages.stream(message).finalText(),
+  ],
+};
 
 (async () => {
-  for (const talk of [openai, anthropic]) {
-    await talk().catch((fault) => console.log(fault.constructor.name));
+  for (const talk of talks[process.argv[2]]) {
+    console.log(await talk().catch((fault) => `${fault.constructor.name} ${fault.code ?? fault.error?.error?.type}`));
   }
 })();

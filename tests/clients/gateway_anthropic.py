@@ -5,10 +5,18 @@ import anthropic
 
 ASKED = {"model": "qwen-plus", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
 
-try:
-    client = anthropic.Anthropic()
-    print(client.messages.create(**ASKED).content[0].text)
+
+def plain(client):
+    return client.messages.create(**ASKED).content[0].text
+
+
+def streamed(client):
     with client.messages.stream(**ASKED) as stream:
-        print("".join(stream.text_stream))
-except anthropic.APIStatusError as fault:
-    print(type(fault).__name__, fault.body["error"]["type"])
+        return "".join(stream.text_stream)
+
+
+for talk in (plain, streamed):
+    try:
+        print(talk(anthropic.Anthropic()))
+    except anthropic.APIStatusError as fault:
+        print(type(fault).__name__, fault.body["error"]["type"])

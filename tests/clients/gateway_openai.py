@@ -5,10 +5,18 @@ import openai
 
 ASKED = {"model": "qwen-plus", "messages": [{"role": "user", "content": "Hello"}]}
 
-try:
-    client = openai.OpenAI()
-    print(client.chat.completions.create(**ASKED).choices[0].message.content)
+
+def plain(client):
+    return client.chat.completions.create(**ASKED).choices[0].message.content
+
+
+def streamed(client):
     stream = client.chat.completions.create(**ASKED, stream=True)
-    print("".join(chunk.choices[0].delta.content or "" for chunk in stream))
-except openai.APIStatusError as fault:
-    print(type(fault).__name__, fault.code)
+    return "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+
+
+for talk in (plain, streamed):
+    try:
+        print(talk(openai.OpenAI()))
+    except openai.APIStatusError as fault:
+        print(type(fault).__name__, fault.code)

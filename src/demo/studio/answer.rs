@@ -1,4 +1,4 @@
-//! The two shapes in which Model Studio says no, and how a JSON answer is put on the wire.
+//! The shapes in which Model Studio, and whom it plays besides, says no, and how a JSON answer is put on the wire.
 //!
 //! It must never repeat what a client sent: a refused key does not come back in an error.
 
@@ -17,6 +17,8 @@ pub(super) enum Dialect {
     Compatible,
     /// `/apps/anthropic`: `{"type":"error","error":{…}}`.
     Anthropic,
+    /// `/v1beta`: `{"error":{"code","message","status"}}`.
+    Gemini,
 }
 
 /// A no: its status, its code in both dialects and its text (error-code page, see each constant).
@@ -112,6 +114,10 @@ impl No {
                 let error = json!({"type": anthropic_type(self.status), "message": self.message});
                 json!({"type": "error", "error": error, "request_id": request_id})
             }
+            Dialect::Gemini => {
+                let status = self.status.as_u16();
+                json!({"error": {"code": status, "message": self.message, "status": google_status(status)}})
+            }
             Dialect::Compatible => {
                 let message = self.compatible_message.unwrap_or(self.message);
                 let error = json!({"message": message, "type": self.kind, "param": null, "code": self.compatible});
@@ -134,6 +140,18 @@ fn anthropic_type(status: StatusCode) -> &'static str {
         429 => "rate_limit_error",
         400..=499 => "invalid_request_error",
         _ => "api_error",
+    }
+}
+
+/// google.rpc.Code by its HTTP status.
+fn google_status(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        429 => "RESOURCE_EXHAUSTED",
+        400..=499 => "INVALID_ARGUMENT",
+        _ => "UNAVAILABLE",
     }
 }
 

@@ -16,7 +16,7 @@ use super::answer::{self, Dialect, No, json_answer};
 use super::books::{Digest, Standing, digest};
 use super::fault::{Fault, Moment};
 use super::reel::Reel;
-use super::{Desk, messages, model};
+use super::{Desk, gemini, messages, model};
 
 /// Largest request body that is read.
 const LARGEST_BODY: usize = 32 << 20;
@@ -43,6 +43,7 @@ enum Purpose {
     Generation,
     Models,
     Messages,
+    Gemini,
 }
 
 struct Call {
@@ -64,7 +65,7 @@ pub(super) async fn answer(desk: &Desk, request: Request<Incoming>) -> Result<Re
         Err(error) if error.is::<http_body_util::LengthLimitError>() => return Ok(answer::TOO_LARGE.say(dialect)),
         Err(_) => return Err(Dropped::Broken),
     };
-    let credential = bearer(&head.headers).map(digest);
+    let credential = credential(&head.headers).map(digest);
     let call = Call { purpose: purpose(head.uri.path()), dialect, head, body, credential };
     match desk.fault(call.credential, call.moment()) {
         Some(fault) => call.spoiled(desk, fault).await,
@@ -130,6 +131,7 @@ impl Call {
             (Some(Purpose::Chat), &Method::POST) => desk.used(model::chat(&self.body, desk)),
             (Some(Purpose::Generation), &Method::POST) => desk.used(model::generation(&self.head, &self.body, desk)),
             (Some(Purpose::Messages), &Method::POST) => desk.used(messages::messages(&self.body, desk)),
+            (Some(Purpose::Gemini), &Method::POST) => desk.used(gemini::generate(&self.head, &self.body, desk)),
             (Some(Purpose::Models), &Method::GET) => desk.used(Ok(model::list())),
             (Some(_), _) => Err(answer::BAD_METHOD),
         });
@@ -178,6 +180,7 @@ fn dialect(path: &str) -> Dialect {
     match path {
         _ if path.starts_with("/compatible-mode/") => Dialect::Compatible,
         _ if path.starts_with("/apps/anthropic/") => Dialect::Anthropic,
+        _ if gemini::is_call(path) => Dialect::Gemini,
         _ => Dialect::Native,
     }
 }
@@ -189,8 +192,14 @@ fn purpose(path: &str) -> Option<Purpose> {
         "/apps/anthropic/v1/messages" => Some(Purpose::Messages),
         "/compatible-mode/v1/models" | "/v1/models" => Some(Purpose::Models),
         "/api/v1/services/aigc/text-generation/generation" => Some(Purpose::Generation),
+        _ if gemini::is_call(path) => Some(Purpose::Gemini),
         _ => None,
     }
+}
+
+/// A bearer, or what stands where Gemini takes its key.
+fn credential(headers: &HeaderMap) -> Option<&[u8]> {
+    bearer(headers).or_else(|| headers.get("x-goog-api-key").map(HeaderValue::as_bytes))
 }
 
 /// The bytes after `Bearer `; the scheme's letters may be of either case (RFC 9110 §11.1).

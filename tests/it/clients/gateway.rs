@@ -2,58 +2,81 @@
 //! class that the client has for it.
 
 use super::{Bridge, folder, installed, runs, said};
-use crate::harness::{MINE, World};
+use crate::harness::{MINE, World, random_key};
 use sixty::demo::studio::Fault;
 use std::{path::Path, process::Command};
 
 const TEXT: &str = "This is the pretend Model Studio.";
 
-/// A client, with what it says of a denied, a revoked and a throttled call.
+/// A client, with what it says of each no.
 struct Client<'a> {
     program: String,
-    script: &'a str,
+    /// Its words: a file of the folder first.
+    script: &'a [&'a str],
+    provider: &'a str,
     denied: &'a str,
+    expired: &'a str,
+    exhausted: &'a str,
     revoked: &'a str,
     throttled: &'a str,
-    /// Calls that it makes.
-    calls: usize,
 }
 
+/// Calls that each client makes: one plain, one streamed.
+const CALLS: usize = 2;
+
 impl Client<'_> {
-    /// Talks with a good key; then with a key for elsewhere, with one that is revoked, and with a provider that is busy.
+    /// Talks with a good key; then with a key for elsewhere, one that is over, one that is used up and one that is
+    /// revoked, and with a provider that is busy.
     fn proves_itself(&self) {
-        let world = World::with_key(MINE);
-        let key = world.virtual_key("");
-        assert_eq!(self.says(&world, &key), [TEXT].repeat(self.calls));
-        assert_eq!((world.studio.uses(), world.studio.mints()), (self.calls as u64, 0));
-        let elsewhere = world.virtual_key(r#","scope":{"paths":["/elsewhere"]}"#);
-        assert!(self.hears(&world, &elsewhere, self.denied));
+        let world = World::new(MINE);
+        self.keep(&world);
+        let key = self.mint(&world, "");
+        assert_eq!(self.says(&world, &key), [TEXT].repeat(CALLS));
+        assert_eq!((world.studio.uses(), world.studio.mints()), (CALLS as u64, 0));
+        let brief = self.mint(&world, r#","ttl":1"#);
+        let elsewhere = self.mint(&world, r#","scope":{"paths":["/elsewhere"]}"#);
+        self.hears(&world, &elsewhere, self.denied);
+        let once = self.mint(&world, r#","uses":1"#);
+        let told = self.says(&world, &once);
+        assert_eq!(told, [TEXT, self.exhausted], "{:?}", self.script);
+        self.hears(&world, &once, self.exhausted);
         world.studio.always(Fault::Throttled);
-        assert!(self.hears(&world, &key, self.throttled));
+        self.hears(&world, &key, self.throttled);
         world.studio.clear();
+        self.hears(&world, &brief, self.expired);
         assert_eq!(world.control_http("DELETE", "/v1/leases?all=true", None).status, 200);
-        assert!(self.hears(&world, &key, self.revoked));
-        assert_eq!(world.studio.uses(), self.calls as u64);
+        self.hears(&world, &key, self.revoked);
+        assert_eq!(world.studio.uses(), CALLS as u64 + 1);
     }
 
-    /// Whether each of its calls was told just this.
-    fn hears(&self, world: &World, key: &str, told: &str) -> bool {
-        let said = self.says(world, key);
-        eprintln!("{}: {said:?}, and should hear {told}", self.script);
-        !said.is_empty() && said.iter().all(|line| line == told)
+    fn keep(&self, world: &World) {
+        let (key, url) = (random_key(), world.studio.url());
+        world.studio.register(&key);
+        let body = format!(r#"{{"provider":"{}","endpoint":"{url}","secret":"{key}"}}"#, self.provider);
+        assert_eq!(world.control_http("PUT", &format!("/v1/keys/{}", self.provider), Some(&body)).status, 201);
+    }
+
+    fn mint(&self, world: &World, more: &str) -> String {
+        world.mint(&format!(r#"{{"key":"{}","kind":"virtual"{more}}}"#, self.provider)).token()
+    }
+
+    /// Each of its calls is told just this.
+    fn hears(&self, world: &World, key: &str, told: &str) {
+        assert_eq!(self.says(world, key), [told].repeat(CALLS), "{:?}", self.script);
     }
 
     fn says(&self, world: &World, key: &str) -> Vec<String> {
         let bridge = Bridge::to(world.path("run/gateway.sock"));
-        let base = format!("{}/dashscope", bridge.url());
+        let base = format!("{}/{}", bridge.url(), self.provider);
         let mut command = Command::new(&self.program);
-        command.arg(self.script).current_dir(folder()).env_clear();
+        command.args(self.script).current_dir(folder()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", world.directory.path());
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("NODE_PATH", modules());
         command.env("OPENAI_BASE_URL", format!("{base}/compatible-mode/v1")).env("OPENAI_API_KEY", key);
         command.env("ANTHROPIC_BASE_URL", format!("{base}/apps/anthropic")).env("ANTHROPIC_API_KEY", key);
         command.env("DASHSCOPE_HTTP_BASE_URL", format!("{base}/api/v1")).env("DASHSCOPE_API_KEY", key);
-        if self.script.ends_with(".sh") {
+        command.env("GOOGLE_GEMINI_BASE_URL", &base).env("GOOGLE_API_KEY", key);
+        if self.program == "sh" {
             command.arg(world.path("run/gateway.sock"));
         }
         said(&command.output().unwrap()).lines().map(str::to_owned).collect()
@@ -68,19 +91,38 @@ fn modules() -> String {
 fn the_openai_sdk_of_python_sees_its_own_errors() {
     let program = installed("python");
     if runs(&program, "tests/clients/setup.sh installs it") {
-        let (denied, revoked) = ("PermissionDeniedError denied", "AuthenticationError revoked");
-        let throttled = "RateLimitError limit_requests";
-        Client { program, script: "gateway_openai.py", denied, revoked, throttled, calls: 2 }.proves_itself();
+        let client = Client {
+            program,
+            script: &["gateway_openai.py"],
+            provider: "dashscope",
+            denied: "PermissionDeniedError denied",
+            expired: "AuthenticationError expired",
+            exhausted: "AuthenticationError exhausted",
+            revoked: "AuthenticationError revoked",
+            throttled: "RateLimitError limit_requests",
+        };
+        client.proves_itself();
     }
 }
+
+/// What Anthropic's shape says of a key that is over, for whatever reason.
+const OVER: &str = "AuthenticationError authentication_error";
 
 #[test]
 fn the_anthropic_sdk_of_python_sees_its_own_errors() {
     let program = installed("python");
     if runs(&program, "tests/clients/setup.sh installs it") {
-        let denied = "PermissionDeniedError permission_error";
-        let (revoked, throttled) = ("AuthenticationError authentication_error", "RateLimitError rate_limit_error");
-        Client { program, script: "gateway_anthropic.py", denied, revoked, throttled, calls: 2 }.proves_itself();
+        let client = Client {
+            program,
+            script: &["gateway_anthropic.py"],
+            provider: "dashscope",
+            denied: "PermissionDeniedError permission_error",
+            expired: OVER,
+            exhausted: OVER,
+            revoked: OVER,
+            throttled: "RateLimitError rate_limit_error",
+        };
+        client.proves_itself();
     }
 }
 
@@ -88,17 +130,71 @@ fn the_anthropic_sdk_of_python_sees_its_own_errors() {
 fn the_dashscope_sdk_of_python_is_told_as_model_studio_tells() {
     let program = installed("python");
     if runs(&program, "tests/clients/setup.sh installs it") {
-        let (denied, revoked, throttled) = ("403 AccessDenied", "401 InvalidApiKey", "429 Throttling.RateQuota");
-        Client { program, script: "gateway_dashscope.py", denied, revoked, throttled, calls: 2 }.proves_itself();
+        let client = Client {
+            program,
+            script: &["gateway_dashscope.py"],
+            provider: "dashscope",
+            denied: "403 AccessDenied",
+            expired: "401 InvalidApiKey",
+            exhausted: "401 InvalidApiKey",
+            revoked: "401 InvalidApiKey",
+            throttled: "429 Throttling.RateQuota",
+        };
+        client.proves_itself();
     }
 }
 
 #[test]
-fn the_sdks_of_node_see_their_own_errors() {
+fn the_google_sdk_of_python_is_told_as_google_tells() {
+    let program = installed("python");
+    if runs(&program, "tests/clients/setup.sh installs it") {
+        let client = Client {
+            program,
+            script: &["gateway_gemini.py"],
+            provider: "gemini",
+            denied: "ClientError 403 PERMISSION_DENIED",
+            expired: "ClientError 401 UNAUTHENTICATED",
+            exhausted: "ClientError 401 UNAUTHENTICATED",
+            revoked: "ClientError 401 UNAUTHENTICATED",
+            throttled: "ClientError 429 RESOURCE_EXHAUSTED",
+        };
+        client.proves_itself();
+    }
+}
+
+#[test]
+fn the_openai_sdk_of_node_sees_its_own_errors() {
     let advice = "tests/clients/setup.sh installs it, and apt-get install npm";
     if runs("node", "apt-get install nodejs") && there(&modules(), advice) {
-        let (denied, revoked, throttled) = ("PermissionDeniedError", "AuthenticationError", "RateLimitError");
-        Client { program: "node".into(), script: "gateway.cjs", denied, revoked, throttled, calls: 4 }.proves_itself();
+        let client = Client {
+            program: "node".into(),
+            script: &["gateway.cjs", "openai"],
+            provider: "dashscope",
+            denied: "PermissionDeniedError denied",
+            expired: "AuthenticationError expired",
+            exhausted: "AuthenticationError exhausted",
+            revoked: "AuthenticationError revoked",
+            throttled: "RateLimitError limit_requests",
+        };
+        client.proves_itself();
+    }
+}
+
+#[test]
+fn the_anthropic_sdk_of_node_sees_its_own_errors() {
+    let advice = "tests/clients/setup.sh installs it, and apt-get install npm";
+    if runs("node", "apt-get install nodejs") && there(&modules(), advice) {
+        let client = Client {
+            program: "node".into(),
+            script: &["gateway.cjs", "anthropic"],
+            provider: "dashscope",
+            denied: "PermissionDeniedError permission_error",
+            expired: OVER,
+            exhausted: OVER,
+            revoked: OVER,
+            throttled: "RateLimitError rate_limit_error",
+        };
+        client.proves_itself();
     }
 }
 
@@ -117,11 +213,21 @@ fn curl_talks_through_the_gateways_own_socket() {
     if !runs("curl", "apt-get install curl") {
         return;
     }
-    let world = World::with_key(MINE);
-    let client =
-        Client { program: "sh".into(), script: "gateway.sh", denied: "", revoked: "", throttled: "", calls: 2 };
-    let told = client.says(&world, &world.virtual_key(""));
+    let world = World::new(MINE);
+    let (program, script) = ("sh".to_owned(), &["gateway.sh"][..]);
+    let client = Client {
+        program,
+        script,
+        provider: "dashscope",
+        denied: "",
+        expired: "",
+        exhausted: "",
+        revoked: "",
+        throttled: "",
+    };
+    client.keep(&world);
+    let told = client.says(&world, &client.mint(&world, ""));
     assert!(told[0].contains(TEXT) && told.iter().any(|line| line == "data: [DONE]"), "{told:?}");
-    let told = client.says(&world, &world.virtual_key(r#","scope":{"paths":["/elsewhere"]}"#));
+    let told = client.says(&world, &client.mint(&world, r#","scope":{"paths":["/elsewhere"]}"#));
     assert!(told.iter().all(|line| line.contains(r#""code":"denied""#)), "{told:?}");
 }
