@@ -81,11 +81,12 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
     let (tree, faults) = DeTable::parse_recoverable(source.text());
     syntax::check(source, &faults);
     let mut root = Table::new(source, "a config", 0..0, tree.get_ref());
-    let rules = root.take("rule").map(|value| rule::rules(value, context));
+    let known = || context.recipes.keys().map(String::as_str);
+    let prices = root.take("price").map(|value| price::prices(value, known())).unwrap_or_default();
+    let rules = root.take("rule").map(|value| rule::rules(value, context, &prices));
     if rules.is_none() {
         source.remark("no rule, no key: every request will be denied", "add a [[rule]]; `sixty init` writes one");
     }
-    let known = || context.recipes.keys().map(String::as_str);
     Config {
         daemon: sections::daemon(root.table("daemon")),
         limits: sections::limits(root.table("limits")),
@@ -96,7 +97,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
         audit: sections::audit(root.table("audit")),
         log: sections::log(root.table("log")),
         providers: sections::providers(root.table("provider"), known()),
-        prices: root.take("price").map(|value| price::prices(value, known())).unwrap_or_default(),
+        prices,
         rules: rules.unwrap_or_default(),
         warnings: Faults::default(),
     }

@@ -11,10 +11,11 @@ use super::{
 use crate::{
     model::{Kind, Malformed, Pattern},
     policy::{Bearer, Detach, Risky, Rule, Rules},
+    recipe::Prices,
 };
 
 /// Reads all rules; `value` is the whole list.
-pub(super) fn rules(value: Value<'_>, context: &Context) -> Rules {
+pub(super) fn rules(value: Value<'_>, context: &Context, prices: &Prices) -> Rules {
     let mut names: Vec<&str> = Vec::new();
     let mut rules: Vec<Rule> = Vec::new();
     for mut table in value.tables("[[rule]]").unwrap_or_default() {
@@ -26,7 +27,7 @@ pub(super) fn rules(value: Value<'_>, context: &Context) -> Rules {
             }
             names.push(name);
         }
-        let rule = rule(&mut table, name, context);
+        let rule = rule(&mut table, name, context, prices);
         if let (Some(title), Some(rule)) = (title, &rule) {
             reach::check(title, rule, &rules);
         }
@@ -36,7 +37,7 @@ pub(super) fn rules(value: Value<'_>, context: &Context) -> Rules {
 }
 
 /// Everything is read before anything is given up, so that all faults are told.
-fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<Rule> {
+fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context, prices: &Prices) -> Option<Rule> {
     let peer = table.need("peer", "{ uid = \"self\" }").and_then(|value| peer::conditions(value, context));
     let keys = table.need("keys", "[\"dashscope/*\"]").and_then(keys);
     let kinds = table.need("kinds", "[\"virtual\", \"upstream\"]").and_then(kinds);
@@ -67,6 +68,9 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context) -> Option<
     (rule.peer, rule.keys, rule.kinds) = (peer?, keys?, kinds?);
     only_for_virtual(&rule, uses.into_iter().chain(scope).chain(alone).chain(budget));
     cap(&mut rule, &ttl, context);
+    if let Some(budget) = budget.filter(|_| rule.budget.cost_micros.is_some()) {
+        priced(budget, &rule.keys, context, prices);
+    }
     name.map(|_| rule)
 }
 
@@ -123,6 +127,23 @@ fn only_for_virtual<'a>(rule: &Rule, fields: impl Iterator<Item = Value<'a>>) {
         field.warning(
             message,
             "the provider's own tokens cannot be narrowed: add \"virtual\" to kinds, or leave it out",
+        );
+    }
+}
+
+/// Warns of a bound of cost where nothing has a price. When it is not sure whose keys they are, any price will do.
+fn priced(budget: Value<'_>, keys: &[Pattern], context: &Context, prices: &Prices) {
+    let provider = |keys: &Pattern| Some(keys.as_str().split_once('/')?.0.to_owned());
+    let known = keys.iter().map(|keys| provider(keys).filter(|name| context.recipes.contains_key(name)));
+    let lacks = |name: &Option<String>| match name {
+        Some(name) => prices.0.iter().all(|price| price.provider != *name),
+        None => prices.0.is_empty(),
+    };
+    if let Some(lacking) = known.into_iter().find(lacks) {
+        let whose = lacking.unwrap_or_else(|| "any provider".to_owned());
+        budget.warning(
+            format!("`cost` lets no call through: there is no [[price]] of {whose}"),
+            "a model without a price is refused: add a [[price]], or bound tokens alone",
         );
     }
 }
