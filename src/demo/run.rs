@@ -34,7 +34,7 @@ pub(super) enum Afterwards {
 /// What shells say of a program that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
-const STORY: [Step; 22] = [
+const STORY: [Step; 23] = [
     Step { name: "stand-in", proves: "a pretend Model Studio asks for TLS and a key", act: opening::stand_in },
     Step { name: "broker", proves: "a real broker starts from nothing in a private folder", act: opening::broker },
     Step { name: "store", proves: "a key goes in and is never shown again", act: opening::store },
@@ -54,8 +54,13 @@ const STORY: [Step; 22] = [
         act: through::call,
     },
     Step { name: "stream", proves: "an answer streams through the gateway event by event", act: through::stream },
+    Step { name: "budget", proves: "a stream is cut where its key's budget of tokens ends", act: through::budget },
     Step { name: "copied", proves: "a virtual key is worthless in another process", act: through::copied },
-    Step { name: "sandbox", proves: "a job without any network calls through the gateway", act: through::sandbox },
+    Step {
+        name: "sandbox",
+        proves: "a job without any network streams through the gateway, within its budget",
+        act: through::sandbox,
+    },
     Step { name: "revoke", proves: "a revoked virtual key is good for nothing at once", act: token::revoke },
     Step { name: "unknown", proves: "a key that there is not is denied", act: refusal::unknown },
     Step { name: "rules", proves: "a key that no rule gives is denied in the same words", act: refusal::outside },

@@ -53,7 +53,7 @@ fn every_step_of_the_demo_holds_and_nothing_is_left_behind() {
     }
     assert_eq!(untried.collect::<Vec<_>>(), if root { vec![] } else { vec!["stranger"] });
     let names: Vec<_> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
-    for name in ["mint", "use", "expire", "revoke", "unknown", "lock", "scan", "audit", "end"] {
+    for name in ["mint", "use", "expire", "budget", "sandbox", "revoke", "unknown", "lock", "scan", "audit", "end"] {
         assert!(names.contains(&name), "{names:?}");
     }
     assert!(is_empty(above.path()));

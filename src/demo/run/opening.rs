@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::caller::understood;
 use super::launch::Launched;
-use super::stage::{KEY, LOG, OTHER_KEY, Stage, made_up_key, quoted};
+use super::stage::{BUDGET, KEY, LOG, OTHER_KEY, Stage, made_up_key, quoted};
 use super::step::{Shown, StepError, see, system};
 use crate::client::Method;
 use crate::secret::Secret;
@@ -101,6 +101,7 @@ peer = {{ uid = "self" }}
 keys = ["{KEY}"]
 kinds = ["upstream", "virtual"]
 ttl = {{ default = "60s", max = "60s" }}
+budget = {{ tokens = {BUDGET}, per = "lease" }}
 "#
     )
 }

@@ -18,6 +18,8 @@ use crate::secret::Secret;
 
 /// The key that the rule gives.
 pub(super) const KEY: &str = "demo/main";
+/// Tokens that each of its virtual keys may use: enough for a few calls, and not for the talkative model.
+pub(super) const BUDGET: u32 = 6000;
 /// The key that no rule gives.
 pub(super) const OTHER_KEY: &str = "private/other";
 /// The broker's log in the folder.

@@ -10,16 +10,21 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::launch::OURSELVES;
-use super::stage::{KEY, Stage};
+use super::stage::{BUDGET, KEY, Stage};
 use super::step::{Masked, Shown, StepError, see, system};
 use crate::secret::Secret;
 
 const CHAT: &str = "/dashscope/compatible-mode/v1/chat/completions";
 const QUESTION: &str = r#"{"model":"qwen-plus","messages":[{"role":"user","content":"Who are you?"}]}"#;
 const STREAMED: &str = r#"{"model":"qwen-plus","stream":true,"messages":[{"role":"user","content":"Who are you?"}]}"#;
+/// Of a model that says more than any of our keys may use.
+const ENDLESS: &str = r#"{"model":"qwen-long","stream":true,"messages":[{"role":"user","content":"Who are you?"}]}"#;
 /// What the job without a network runs; it finds everything in its environment.
-const JOB: &str = r#"curl -sS --max-time 5 -H "authorization: Bearer $OPENAI_API_KEY" -H "content-type: application/json" \
-    -d "$1" "$OPENAI_BASE_URL/chat/completions"; curl -sS --max-time 2 -k "$2/" >/dev/null 2>&1 && echo REACHED"#;
+const JOB: &str = r#"ask() {
+    curl -sSN --max-time 10 -H "authorization: Bearer $OPENAI_API_KEY" -H "content-type: application/json" -d "$@" \
+        "$OPENAI_BASE_URL/chat/completions"
+}
+ask "$1"; ask "$2" || echo CUT; ask "$1"; curl -sS --max-time 2 -k "$3/" >/dev/null 2>&1 && echo REACHED"#;
 
 pub(super) fn call(stage: &mut Stage) -> Result<Shown, StepError> {
     let own = own(stage)?;
@@ -33,6 +38,18 @@ pub(super) fn stream(stage: &mut Stage) -> Result<Shown, StepError> {
     let events = body.matches("data: ").count();
     see(status == 200 && body.contains("[DONE]") && events > 4, || format!("{status} and {events} events"))?;
     Ok(Shown::Held(format!("{events} events came through, one by one")))
+}
+
+pub(super) fn budget(stage: &mut Stage) -> Result<Shown, StepError> {
+    let own = own(stage)?;
+    let (status, body) = ask(stage, own, ENDLESS)?;
+    let events = body.matches("data: ").count();
+    see(status == 200 && events > 100 && !body.contains("[DONE]"), || format!("{status} and {events} events"))?;
+    let (status, body) = ask(stage, own, QUESTION)?;
+    see(status == 401 && body.contains("exhausted"), || format!("the gateway answered {status} after it"))?;
+    Ok(Shown::Held(format!(
+        "cut after {events} events, where its {BUDGET} tokens were gone; from then on exhausted: 401"
+    )))
 }
 
 pub(super) fn copied(stage: &mut Stage) -> Result<Shown, StepError> {
@@ -52,17 +69,20 @@ pub(super) fn sandbox(stage: &mut Stage) -> Result<Shown, StepError> {
         }
     }
     let mut job = exec(stage);
-    job.args(["--sandbox", KEY, "--", "sh", "-c", JOB, "sh", QUESTION, &stage.studio().url()]);
+    job.args(["--sandbox", KEY, "--", "sh", "-c", JOB, "sh", STREAMED, ENDLESS, &stage.studio().url()]);
     let done = job.output().map_err(system("`sixty exec` cannot be started"))?;
     let (said, told) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     if told.contains("user namespaces") {
         return Ok(Shown::NotTried("this machine gives no user namespaces"));
     }
-    see(said.contains("pretend Model Studio"), || {
-        format!("the job said {:?}", told.lines().last().unwrap_or("nothing"))
-    })?;
+    let (streamed, cut) = said.split_once("[DONE]").unwrap_or_default();
+    see(streamed.contains("data: "), || format!("the job said {:?}", told.lines().last().unwrap_or("nothing")))?;
+    see(cut.contains("CUT") && !cut.contains("[DONE]"), || "its stream was not cut at its budget".to_owned())?;
+    see(cut.contains("exhausted"), || "its key is good for more than its budget".to_owned())?;
     see(!said.contains("REACHED"), || "the job has a network of its own".to_owned())?;
-    Ok(Shown::Held("`sixty exec --sandbox`: it reaches the gateway, and not the provider itself".to_owned()))
+    Ok(Shown::Held(
+        "`sixty exec --sandbox`: it streams, is cut at its budget, and can't reach the provider itself".to_owned(),
+    ))
 }
 
 /// One call by the gateway's socket: its status, and what came until the end.

@@ -11,7 +11,11 @@ use super::answer::{self, No, json_answer, random_hex, request_id, typed};
 use super::reel::Reel;
 
 /// The models that exist.
-pub const MODELS: [&str; 4] = ["qwen-plus", "qwen-max", "qwen-turbo", "qwen-flash"];
+pub const MODELS: [&str; 5] = ["qwen-plus", "qwen-max", "qwen-turbo", "qwen-flash", TALKATIVE];
+/// Streams its sentence over and over in OpenAI's shape, so that a budget can end before it does.
+const TALKATIVE: &str = "qwen-long";
+/// How often: some 18,000 tokens.
+const OVER_AND_OVER: usize = 2000;
 /// What every model answers, as the pieces of a stream.
 pub(super) const WORDS: [&str; 6] = ["This ", "is ", "the ", "pretend ", "Model ", "Studio."];
 pub(super) const EVENTS: &str = "text/event-stream;charset=UTF-8";
@@ -111,7 +115,11 @@ impl Chat<'_> {
             Value::Array(vec![choice])
         };
         let first = self.chunk(&choice(json!({"role": "assistant", "content": ""}), None), None);
-        let words = WORDS.iter().map(|word| self.chunk(&choice(json!({"content": word}), None), None));
+        let said = |word: &str| self.chunk(&choice(json!({"content": word}), None), None);
+        let words: Vec<_> = match self.asked["model"] == TALKATIVE {
+            true => vec![said(&WORDS.concat()); OVER_AND_OVER],
+            false => WORDS.iter().map(|word| said(word)).collect(),
+        };
         let last = self.chunk(&choice(json!({"content": ""}), Some("stop")), None);
         let usage = usage.map(|usage| self.chunk(&json!([]), Some(usage)));
         std::iter::once(first).chain(words).chain([last]).chain(usage).chain(["data: [DONE]\n\n".to_owned()]).collect()
