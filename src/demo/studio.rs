@@ -26,6 +26,7 @@ mod line;
 mod messages;
 mod model;
 mod reel;
+mod socket;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

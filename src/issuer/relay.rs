@@ -89,9 +89,10 @@ impl Issuer {
     fn injected(&self, permit: Arc<Permit>, length: usize, place: &Place) -> Result<Inject, MintError> {
         let fault = |_| MintError::Call("the provider's header has no name".into());
         let header = HeaderName::from_bytes(place.header.as_bytes()).map_err(fault)?;
-        let vault = self.0.parts.vault.clone();
-        let lend =
-            Box::new(move || -> Box<dyn Lend> { Box::new(Loan { vault: vault.clone(), permit: permit.clone() }) });
-        Ok(Inject { header, prefix: place.prefix.clone(), length, lend })
+        let (vault, encoding) = (self.0.parts.vault.clone(), place.encoding);
+        let lend = Box::new(move || -> Box<dyn Lend> {
+            Box::new(Loan { vault: vault.clone(), permit: permit.clone(), encoding })
+        });
+        Ok(Inject { header, prefix: place.prefix.clone(), length: encoding.length(length), lend })
     }
 }

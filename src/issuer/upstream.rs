@@ -102,8 +102,8 @@ impl Issuer {
         let mut again = true;
         loop {
             let length = self.0.parts.vault.lend_length(permit)?;
-            let loan = Loan { vault: self.0.parts.vault.clone(), permit: permit.clone() };
-            match self.0.parts.upstream.call(call, length, Box::new(loan)).await {
+            let loan = Loan { vault: self.0.parts.vault.clone(), permit: permit.clone(), encoding: call.encoding };
+            match self.0.parts.upstream.call(call, call.encoding.length(length), Box::new(loan)).await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) if again && fault.surely_unanswered() => {
                     info!(key = %permit.key(), %fault, "asking the provider once more");

@@ -1,9 +1,10 @@
 //! The one header in which a provider takes its key. Never one that frames or routes a request.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use std::str::FromStr;
 
-/// A pinned place for a key, written `authorization: Bearer` or `x-api-key`.
+/// A pinned place for a key, written `authorization: Bearer`, `x-api-key` or `authorization: Basic USER`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Inject {
@@ -11,6 +12,42 @@ pub struct Inject {
     pub header: String,
     /// What stands before the key in it: a scheme and a space, or nothing.
     pub prefix: String,
+    /// How the key itself is written.
+    pub encoding: Encoding,
+}
+
+/// How a key is written in its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// As it is.
+    Plain,
+    /// As the password of HTTP's Basic scheme, RFC 7617. The user's name and its colon have a multiple of three bytes, so
+    /// that their base64 stands before the key's, and the key is written alone.
+    Base64,
+}
+
+impl Encoding {
+    /// Bytes that a key of so many is written in.
+    pub fn length(self, key: usize) -> usize {
+        match self {
+            Self::Plain => key,
+            Self::Base64 => key.div_ceil(3) * 4,
+        }
+    }
+
+    /// Writes a key into a place of just its length; whether it fits.
+    pub fn write(self, key: &[u8], place: &mut [u8]) -> bool {
+        if self.length(key.len()) != place.len() {
+            return false;
+        }
+        match self {
+            Self::Plain => {
+                place.copy_from_slice(key);
+                true
+            }
+            Self::Base64 => STANDARD.encode_slice(key, place).is_ok(),
+        }
+    }
 }
 
 /// Headers that say where a request goes, where it ends, or what it is.
@@ -52,11 +89,20 @@ impl FromStr for Inject {
         let word = |scheme: &str| {
             (1..=32).contains(&scheme.len()) && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         };
+        if let Some(user) = scheme.and_then(|scheme| scheme.strip_prefix("Basic ")) {
+            if !word(user) || !(user.len() + 1).is_multiple_of(3) {
+                return Err(
+                    "Basic goes with a user's name of 2, 5, 8, … letters: authorization: Basic x-access-token".into()
+                );
+            }
+            let prefix = format!("Basic {}", STANDARD.encode(format!("{user}:")));
+            return Ok(Self { header: header.to_owned(), prefix, encoding: Encoding::Base64 });
+        }
         match scheme {
             Some(scheme) if !word(scheme) => Err("before a key stands one word: authorization: Bearer".into()),
             scheme => {
                 let prefix = scheme.map(|scheme| format!("{scheme} ")).unwrap_or_default();
-                Ok(Self { header: header.to_owned(), prefix })
+                Ok(Self { header: header.to_owned(), prefix, encoding: Encoding::Plain })
             }
         }
     }
@@ -92,6 +138,21 @@ impl TryFrom<String> for InjectShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_is_written_as_http_has_it() {
+        let inject: Inject = "authorization: Basic x-access-token".parse().unwrap();
+        for key in ["k", "ke", "key", "ghp_0123456789"] {
+            let mut place = vec![0; inject.encoding.length(key.len())];
+            assert!(inject.encoding.write(key.as_bytes(), &mut place));
+            let whole = format!("{}{}", inject.prefix, String::from_utf8(place).unwrap());
+            assert_eq!(whole, format!("Basic {}", STANDARD.encode(format!("x-access-token:{key}"))));
+        }
+        assert!(!inject.encoding.write(b"four", &mut [0; 4]));
+        for bad in ["authorization: Basic git", "authorization: Basic ", "authorization: Basic a b"] {
+            assert!(bad.parse::<Inject>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_place_is_a_header_and_perhaps_a_scheme() {

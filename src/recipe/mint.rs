@@ -1,6 +1,6 @@
 //! How a provider mints a short token from a long-lived key. It renders the request and never sees the key.
 
-use super::Endpoint;
+use super::{Encoding, Endpoint};
 use crate::model::Ttl;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -54,6 +54,8 @@ pub struct Call {
     pub header: String,
     /// What stands before the key in it.
     pub prefix: String,
+    /// How the key is written in it.
+    pub encoding: Encoding,
     /// Further headers, by lower-case name.
     pub headers: BTreeMap<String, String>,
     /// What of the answer is read.
@@ -90,6 +92,7 @@ impl Mint {
             target: format!("{}?{query}", self.request.path),
             header: self.request.inject.header.clone(),
             prefix: self.request.inject.prefix.clone(),
+            encoding: self.request.inject.encoding,
             headers: BTreeMap::new(),
             expects: Expects::Body,
         }

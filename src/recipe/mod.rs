@@ -19,7 +19,7 @@ mod text;
 
 pub use client::{BaseUrl, ClientEnv, Guest, Variable};
 pub use gateway::{Address, Gateway, Risk, Way};
-pub use inject::Inject;
+pub use inject::{Encoding, Inject};
 pub use mint::{Call, Expects, Mint, NotMinted};
 pub use place::{Endpoint, Loopback, PlaceFault, Scheme};
 pub use price::{PerMillion, Price, Prices};

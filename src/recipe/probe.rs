@@ -52,6 +52,7 @@ impl Recipe {
             target: format!("{}{}", way.path, probe.query.0),
             header: way.inject.header,
             prefix: way.inject.prefix,
+            encoding: way.inject.encoding,
             headers: probe.headers.0.clone(),
             expects: Expects::Status,
         };

@@ -4,7 +4,7 @@ use super::{tests::at, *};
 use crate::model::{CallPath, Place, Shape};
 
 /// Provider, host, header and prefix, a call, its shape.
-const TABLE: [(&str, &str, &str, &str, Shape); 24] = [
+const TABLE: [(&str, &str, &str, &str, Shape); 25] = [
     (
         "dashscope",
         "dashscope-intl.aliyuncs.com",
@@ -54,6 +54,7 @@ const TABLE: [(&str, &str, &str, &str, Shape); 24] = [
     ("huggingface", "router.huggingface.co", "authorization: Bearer", "/v1/chat/completions", Shape::OpenaiChat),
     ("huggingface", "huggingface.co", "authorization: Bearer", "/api/models/a/b", Shape::None),
     ("github", "api.github.com", "authorization: Bearer", "/repos/a/b", Shape::None),
+    ("github", "github.com", "authorization: Basic x-access-token", "/a/b.git/info/refs", Shape::None),
     ("azure-openai", "mine.openai.azure.com", "api-key", "/openai/deployments/m/chat/completions", Shape::OpenaiChat),
     ("azure-openai", "mine.openai.azure.com", "api-key", "/openai/v1/responses", Shape::OpenaiResponses),
     ("generic", "api.example.com", "authorization: Bearer", "/v1/chat/completions", Shape::OpenaiChat),

@@ -2,6 +2,7 @@
 //! A program that is missing is a skip with a word how to get it, and a failure where `CI` is set.
 
 mod gateway;
+mod git;
 
 use crate::{
     bridge::Bridge,

@@ -164,6 +164,7 @@ impl Provider {
             target: "/compatible-mode/v1/models".to_owned(),
             header: "authorization".to_owned(),
             prefix: "Bearer ".to_owned(),
+            encoding: crate::recipe::Encoding::Plain,
             headers: Default::default(),
             expects: Expects::Status,
         };

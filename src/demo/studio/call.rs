@@ -16,7 +16,7 @@ use super::answer::{self, Dialect, No, json_answer};
 use super::books::{Digest, Standing, digest};
 use super::fault::{Fault, Moment};
 use super::reel::Reel;
-use super::{Desk, gemini, messages, model};
+use super::{Desk, gemini, messages, model, socket};
 
 /// Largest request body that is read.
 const LARGEST_BODY: usize = 32 << 20;
@@ -44,6 +44,7 @@ enum Purpose {
     Models,
     Messages,
     Gemini,
+    Socket,
 }
 
 struct Call {
@@ -132,6 +133,7 @@ impl Call {
             (Some(Purpose::Generation), &Method::POST) => desk.used(model::generation(&self.head, &self.body, desk)),
             (Some(Purpose::Messages), &Method::POST) => desk.used(messages::messages(&self.body, desk)),
             (Some(Purpose::Gemini), &Method::POST) => desk.used(gemini::generate(&self.head, &self.body, desk)),
+            (Some(Purpose::Socket), &Method::GET) => desk.used(socket::switch(&self.head)),
             (Some(Purpose::Models), &Method::GET) => desk.used(Ok(model::list())),
             (Some(_), _) => Err(answer::BAD_METHOD),
         });
@@ -192,6 +194,7 @@ fn purpose(path: &str) -> Option<Purpose> {
         "/apps/anthropic/v1/messages" => Some(Purpose::Messages),
         "/compatible-mode/v1/models" | "/v1/models" => Some(Purpose::Models),
         "/api/v1/services/aigc/text-generation/generation" => Some(Purpose::Generation),
+        socket::PATH => Some(Purpose::Socket),
         _ if gemini::is_call(path) => Some(Purpose::Gemini),
         _ => None,
     }

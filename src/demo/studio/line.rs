@@ -5,8 +5,10 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -21,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use super::Desk;
 use super::call::{self, Dropped};
 use super::fault::{Fault, Moment};
+use super::socket;
 use crate::sys::scrub::spawn;
 
 /// Pause after an accept that failed for want of file descriptors or memory.
@@ -98,14 +101,25 @@ async fn greet(stream: TcpStream, server: Option<Arc<ServerConfig>>, desk: &Arc<
 
 /// Speaks HTTP/1.1 until the client leaves or a call says how the connection is to end.
 async fn serve<S: Wire>(stream: S, desk: &Arc<Desk>) {
+    let switched = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
-        let desk = Arc::clone(desk);
-        Box::pin(async move { call::answer(&desk, request).await })
+        let (desk, switched) = (Arc::clone(desk), Arc::clone(&switched));
+        Box::pin(async move {
+            let answer = call::answer(&desk, request).await;
+            let switches = answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+            switched.store(switches, Ordering::Relaxed);
+            answer
+        })
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let ended = poll_fn(|context| connection.poll_without_shutdown(context)).await;
-    let mut stream = connection.into_parts().io.into_inner();
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
     match ended {
+        Ok(()) if switched.load(Ordering::Relaxed) => {
+            let _ = socket::talk(&mut stream, parts.read_buf.to_vec()).await;
+            drop(stream.shutdown().await);
+        }
         Ok(()) => drop(stream.shutdown().await),
         Err(error) if dropped(&error) == Some(Dropped::Reset) => reset(stream.tcp()),
         Err(_) => {}

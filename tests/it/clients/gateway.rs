@@ -4,7 +4,12 @@
 use super::{Bridge, folder, installed, runs, said};
 use crate::harness::{MINE, World, random_key};
 use sixty::demo::studio::Fault;
-use std::{path::Path, process::Command};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 const TEXT: &str = "This is the pretend Model Studio.";
 
@@ -230,4 +235,37 @@ fn curl_talks_through_the_gateways_own_socket() {
     assert!(told[0].contains(TEXT) && told.iter().any(|line| line == "data: [DONE]"), "{told:?}");
     let told = client.says(&world, &client.mint(&world, r#","scope":{"paths":["/elsewhere"]}"#));
     assert!(told.iter().all(|line| line.contains(r#""code":"denied""#)), "{told:?}");
+}
+
+/// A task over Model Studio's websocket, by its variables alone.
+fn task(world: &World, bridge: &Bridge, key: &str) -> Command {
+    let mut command = Command::new(installed("python"));
+    command.arg("gateway_socket.py").current_dir(folder()).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("HOME", world.directory.path()).env("DASHSCOPE_API_KEY", key);
+    let address = bridge.url().replace("http://", "ws://");
+    command.env("DASHSCOPE_WEBSOCKET_BASE_URL", format!("{address}/dashscope/api-ws/v1/inference"));
+    command
+}
+
+#[test]
+fn a_websocket_client_talks_is_refused_and_is_cut_within_100_ms() {
+    if !runs(&installed("python"), "tests/clients/setup.sh installs it") {
+        return;
+    }
+    let world = World::with_key(MINE);
+    let bridge = Bridge::to(world.path("run/gateway.sock"));
+    let says = |key: &str| said(&task(&world, &bridge, key).output().unwrap());
+    let key = world.virtual_key("");
+    assert_eq!(says(&key), format!("task-started\n{TEXT}\ntask-finished"));
+    assert_eq!(says(&world.virtual_key(r#","scope":{"paths":["/elsewhere"]}"#)), "403 denied");
+    let mut held = task(&world, &bridge, &key).env("HOLD", "1").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(held.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "held"));
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert_eq!(world.control_http("DELETE", "/v1/leases?all=true", None).status, 200);
+    let cut = lines.next().unwrap();
+    let after = cut.strip_prefix("cut ").unwrap().parse::<f64>().unwrap() - since;
+    assert!(after < 0.1, "{after} s");
+    assert!(held.wait().unwrap().success());
+    assert_eq!(says(&key), "401 revoked");
 }
