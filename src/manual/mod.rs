@@ -6,6 +6,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("commands", include_str!("commands.md")),
     ("gateway", include_str!("gateway.md")),
     ("providers", include_str!("providers.md")),
+    ("sandboxes", include_str!("sandboxes.md")),
     ("audit", include_str!("audit.md")),
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
@@ -20,6 +21,8 @@ pub mod commands {}
 pub mod gateway {}
 #[doc = include_str!("providers.md")]
 pub mod providers {}
+#[doc = include_str!("sandboxes.md")]
+pub mod sandboxes {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
 #[doc = include_str!("usage.md")]

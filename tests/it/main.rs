@@ -43,6 +43,7 @@ mod openapi;
 mod owners;
 mod policy;
 mod presets;
+mod sandboxes;
 mod slow_disk;
 mod snapshot;
 mod system;

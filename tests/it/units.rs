@@ -104,6 +104,21 @@ fn systemd_understands_every_unit() {
     }
 }
 
+/// The manual's unit for a job in a sandbox.
+#[test]
+fn systemd_understands_the_manuals_unit_too() {
+    if has("systemd-analyze", "that systemd understands the manual's unit is") {
+        let (_, page) = sixty::manual::TOPICS.iter().find(|(name, _)| *name == "sandboxes").unwrap();
+        let unit = page.split("```ini\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let root = Root::new();
+        root.put("usr/lib/systemd/system/agent.service", unit);
+        let python = root.put("usr/bin/python3", "#!/bin/sh\n");
+        fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+        is_content(&root.run("systemd-analyze", &["verify", "--man=no", "agent.service"]));
+        assert!(values(unit, "BindReadOnlyPaths")[0].split(' ').all(|path| path.starts_with("/run/sixty/")));
+    }
+}
+
 #[test]
 fn a_setting_that_systemd_does_not_know_is_noticed() {
     if has("systemd-analyze", "that a wrong unit is noticed is") {
