@@ -32,7 +32,7 @@ impl Scene {
         let (world, provider) = (World::new(config), Provider::start());
         let real = world.add_key_at("dashscope/main", &provider.url());
         remember(&real);
-        let key = world.virtual_key("");
+        let key = world.virtual_key(r#","ttl":1800"#);
         Self { provider, world, real, key }
     }
 

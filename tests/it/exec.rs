@@ -189,7 +189,7 @@ fn a_job_at_the_terminal_is_stopped_and_goes_on() {
         s=b''\ndef until(w):\n global s\n while w not in s: s+=os.read(fd,1000)\n\
         until(b'ready')\nimport time;time.sleep(0.1)\nos.write(fd,b'\\x1a')\nuntil(b'stopped T')\nuntil(b'again?')\nos.write(fd,b'yes\\n')\n\
         until(b'code 5')\nprint(s.decode())";
-    let shell = r#""$0" "$@"; echo stopped $(ps -o stat= -p $(cat "$PIDS") | cut -c1); fg >/dev/null; echo code $?"#;
+    let shell = r#""$0" "$@"; echo stopped $(cut -d' ' -f3 /proc/$(cat "$PIDS")/stat); fg >/dev/null; echo code $?"#;
     let script =
         r#"echo $$ >"$PIDS"; echo ready; sleep 0.5; printf 'again? '; read word; test "$word" = yes && exit 5"#;
     let inner = exec(&world, &[], script);
