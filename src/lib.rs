@@ -22,7 +22,8 @@
 //!
 //! A virtual key lives the same life at the [`gateway`]: the key and its holder are known again
 //! ([`broker::Session::holding`]), the use is judged, taken and recorded ([`broker::Holding::pass`]), and the call is made
-//! with the real key put in below hyper ([`broker::Passage::call`]); the door only streams.
+//! with the real key put in below hyper ([`broker::Passage::call`]); the door only streams. A ticket becomes a virtual key
+//! by [`broker::Session::redeem`]; a narrower key is derived by its holder alone ([`wire::narrow`]).
 //!
 //! # The floors
 //! A module imports only from lower floors, and never from its own: a test reads the `use` lines.

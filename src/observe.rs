@@ -100,6 +100,12 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
         "1 while the audit can be written",
         u64::from(status.audit.failing.is_none()),
     );
+    counter(
+        &mut registry,
+        "leases_frozen",
+        "Leases that ended because a stranger tried their key",
+        status.leases.frozen,
+    );
     counter(&mut registry, "audit_records", "Audit records", status.audit.records);
     counter(&mut registry, "tokens_sent", "Tokens that reached their caller", status.answers.sent);
     counter(&mut registry, "tokens_lost", "Tokens whose caller was gone", status.answers.lost);

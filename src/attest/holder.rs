@@ -1,8 +1,13 @@
-//! Whether a peer may use a virtual key: it must be the process that the key was minted for, or descend from it.
+//! Whether a peer may use a virtual key: it must be the process that the key was minted for, or descend from it; or be
+//! the very principal that it was minted for.
 //! It never takes a bearer's word for it, and never believes a process number by itself.
 
-use super::{Attestor, Peer};
-use crate::sys::{descent::descends, process::Process, procfs::ProcDir};
+use super::{AttestError, Attestor, Peer};
+use crate::{
+    model::Selector,
+    policy::Needs,
+    sys::{descent::descends, process::Process, procfs::ProcDir},
+};
 
 /// Why a peer may not use a key.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +23,12 @@ pub enum HolderError {
         /// Whose key it is.
         owner: u32,
     },
+    /// It is not whom the key is for.
+    #[error("process {0} is not whom the key was minted for")]
+    Other(u32),
+    /// It could not be looked at.
+    #[error(transparent)]
+    Attest(#[from] AttestError),
     /// It descends from the owner, and was moved to another cgroup.
     #[error("process {0} has left its owner's cgroup")]
     Moved(u32),
@@ -31,6 +42,21 @@ impl Attestor {
     /// [`HolderError`]; each of them means: denied.
     pub fn holds(&self, peer: &Peer, owner: &Process) -> Result<(), HolderError> {
         peer.everyone().try_for_each(|one| holds(one, owner))
+    }
+
+    /// Whether the peer is whom a key was minted for, now. Of several processes at one end of a connection, every one
+    /// must be.
+    ///
+    /// # Errors
+    /// [`HolderError`]; each of them means: denied.
+    pub async fn is(&self, peer: &Peer, recipient: &Selector) -> Result<(), HolderError> {
+        let needs = Needs::only(recipient.fact);
+        for one in peer.everyone() {
+            if !self.identify(one, &needs).await?.is(recipient) {
+                return Err(HolderError::Other(one.pid()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -59,6 +59,8 @@ pub(super) fn permit(key: &str) -> Permit {
         detach: Detach::Refused,
         risky: Default::default(),
         bearer: Bearer::NotEnough,
+        recipients: Vec::new(),
+        theft: Default::default(),
         budget: Default::default(),
     };
     let request = serde_json::from_value(serde_json::json!({ "key": key })).unwrap();

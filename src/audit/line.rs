@@ -93,10 +93,17 @@ fn write_decision(line: &mut Fields<'_>, decision: &Decision<'_>) {
     line.shown("request", &decision.request);
     match decision.judged {
         Judged::Permit(permit) => write_permit(line, permit),
-        Judged::Use { permit, lease } => {
+        Judged::Use { permit, lease, node } => {
             line.word("verdict", "use");
             line.word("key", permit.key().as_str());
             line.text("rule", permit.rule().into());
+            line.shown("lease", &lease);
+            line.some(node, |line, node| line.shown("node", &node));
+        }
+        Judged::Redeem { lease, key, rule } => {
+            line.word("verdict", "redeem");
+            line.word("key", key.as_str());
+            line.text("rule", rule.into());
             line.shown("lease", &lease);
         }
         Judged::Denied { key, denial } => {
@@ -128,6 +135,12 @@ fn write_permit(line: &mut Fields<'_>, permit: &Permit) {
             Owner::Detached => "detached",
         },
     );
+    line.some(permit.recipient(), |line, who| {
+        line.nested("for", |line| line.text(who.fact.name(), who.value.as_str().into()));
+    });
+    if permit.ticket() {
+        line.word("as", "ticket");
+    }
 }
 
 fn write_denial(line: &mut Fields<'_>, denial: &Denial) {
@@ -189,6 +202,15 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
             line.nested("which", |line| write_which(line, which));
             line.number("leases", *leases);
         }
+        Action::Frozen { lease, key } => {
+            line.shown("lease", lease);
+            line.word("key", key.as_str());
+        }
+        Action::TicketAbused { lease, key, why } => {
+            line.shown("lease", lease);
+            line.word("key", key.as_str());
+            line.text("why", (*why).into());
+        }
         Action::PeerRefused { uid, why } => {
             line.some(*uid, |line, uid| line.number("uid", uid));
             line.text("why", (*why).into());
@@ -212,6 +234,7 @@ fn write_change(line: &mut Fields<'_>, change: &KeyChange<'_>) {
 fn write_which(line: &mut Fields<'_>, which: &Which<'_>) {
     match which {
         Which::Lease(id) => line.shown("lease", id),
+        Which::Node(id) => line.shown("node", id),
         Which::Key(key) => line.word("key", key.as_str()),
         Which::Peer(peer) => line.text(peer.fact.name(), peer.value.as_str().into()),
         Which::All => {}

@@ -1,7 +1,7 @@
 //! What can be told to the audit: decisions, outcomes and what operators did, as ids, names and numbers.
 //! No field may ever be able to hold a secret: nothing here is made from a `Lease`, a `Secret` or a caller's text.
 
-use crate::model::{Code, Fingerprint, KeyName, LeaseId, Principal, RequestId, Selector};
+use crate::model::{Code, Fingerprint, KeyName, LeaseId, NodeId, Principal, RequestId, Selector};
 use crate::policy::{Denial, Permit};
 
 /// One judgement, written before any secret moves.
@@ -34,6 +34,17 @@ pub enum Judged<'a> {
         permit: &'a Permit,
         /// The key's lease.
         lease: LeaseId,
+        /// The narrower key that it is.
+        node: Option<NodeId>,
+    },
+    /// A ticket is about to be redeemed for the virtual key of its lease.
+    Redeem {
+        /// The lease.
+        lease: LeaseId,
+        /// Its key.
+        key: &'a KeyName,
+        /// The rule that allowed it.
+        rule: &'a str,
     },
     /// The rules do not.
     Denied {
@@ -135,6 +146,22 @@ pub enum Action<'a> {
         /// How many.
         leases: u64,
     },
+    /// A stranger tried a virtual key, and its rule ends the lease then.
+    Frozen {
+        /// The lease.
+        lease: LeaseId,
+        /// Its key.
+        key: &'a KeyName,
+    },
+    /// Somebody else tried a ticket, or somebody tried it again: its lease has ended.
+    TicketAbused {
+        /// The lease.
+        lease: LeaseId,
+        /// Its key.
+        key: &'a KeyName,
+        /// Why, in the program's own words.
+        why: &'static str,
+    },
     /// A peer was turned away before it could ask: it was dead, or not whom it seemed to be.
     PeerRefused {
         /// The user id that the kernel told, if any.
@@ -163,6 +190,8 @@ impl Action<'_> {
             Action::Reloaded => "reloaded",
             Action::ReloadRefused => "reload_refused",
             Action::Revoked { .. } => "revoked",
+            Action::Frozen { .. } => "frozen",
+            Action::TicketAbused { .. } => "ticket_abused",
             Action::PeerRefused { .. } => "peer_refused",
         }
     }
@@ -184,6 +213,8 @@ pub struct KeyChange<'a> {
 pub enum Which<'a> {
     /// One.
     Lease(LeaseId),
+    /// A narrower key, and what is derived from it.
+    Node(NodeId),
     /// All of a key.
     Key(&'a KeyName),
     /// All of a peer.

@@ -3,7 +3,7 @@
 
 use super::{Inner, refuse::Stop};
 use crate::{
-    ledger::{Claim, Counts, Cut, OTHER, Reservation, Row, Terms},
+    ledger::{Chain, Claim, Counts, Cut, OTHER, Reservation, Row, Terms},
     model::{Budget, Day, LeaseId, Usage},
     recipe::Way,
 };
@@ -93,7 +93,13 @@ impl Charge {
     }
 
     /// Takes one use, and holds what the call may use.
-    pub(super) fn reserve(&mut self, broker: &Inner, lease: LeaseId, budget: &Budget) -> Result<Cut, Stop> {
+    pub(super) fn reserve(
+        &mut self,
+        broker: &Inner,
+        lease: LeaseId,
+        chain: &Chain,
+        budget: &Budget,
+    ) -> Result<Cut, Stop> {
         let mut claim = Claim::default();
         if budget.weighs() {
             let each = self.max_output.or(budget.max_output).unwrap_or(USUAL_OUTPUT);
@@ -106,7 +112,7 @@ impl Charge {
         if budget.cost_micros.is_some() && self.cost(broker, &self.estimate(0)).is_none() {
             return Err(Stop::Unpriced);
         }
-        let reservation = broker.ledger.take_use(lease, &claim)?;
+        let reservation = broker.ledger.take_narrowed(lease, chain.clone(), &claim)?;
         Ok(self.reservation.insert(reservation).cut())
     }
 

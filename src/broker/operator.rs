@@ -8,8 +8,7 @@ use crate::{
     issuer::Proof,
     ledger::{Listed as Listing, Page, Revoked, Sum, Which},
     model::{
-        By, Day, Fact, Fingerprint, KeyMeta, KeyName, Kind, Malformed, Owner, Place, Principal, Refusal, Request,
-        Selector, Ttl,
+        By, Day, Fingerprint, KeyMeta, KeyName, Kind, Malformed, Place, Principal, Refusal, Request, Selector, Ttl,
     },
     policy::{self, Explanation, Rules},
     recipe::Address,
@@ -205,7 +204,7 @@ impl<'a> Operator<'a> {
             let principal = Principal { socket: "broker", ..principal };
             return Ok((principal.selectors(), policy::explain(&policy.rules, &principal, key)));
         };
-        let mut told = policy::explain(&policy.rules, &imagined(given)?, key);
+        let mut told = policy::explain(&policy.rules, &Principal::imagined(given)?, key);
         // An imagined peer has what it was given, and no number that stands for nobody.
         let has = |fact| fact == "keys" || given.iter().any(|selector| selector.fact.name() == fact);
         for step in &mut told.steps {
@@ -237,8 +236,10 @@ impl<'a> Operator<'a> {
             ttl: Some(Ttl::DEFAULT),
             min_remaining: Some(0),
             uses: None,
-            owner: Owner::Caller,
+            owner: None,
             scope: None,
+            recipient: None,
+            ticket: false,
         };
         policy::judge(&rules, &self.principal, &request, self.inner().clock.boot()).map_err(|_| OperatorError::Stranger)
     }
@@ -310,17 +311,18 @@ impl Inner {
     pub(super) fn revoke(&self, by: Option<&Principal>, which: &Which) -> Revoked {
         // Nobody is given again what was to end here.
         match which {
-            Which::Id(_) | Which::OwnId(..) => {}
+            Which::Id(_) | Which::OwnId(..) | Which::Node(..) => {}
             Which::Key(key) => self.issuer.forget_shared(Some(key)),
             Which::Peer(_) | Which::All => self.issuer.forget_shared(None),
         }
         let revoked = self.ledger.revoke(which);
         // Nothing was done: a caller who guesses at ids must not fill the audit.
-        if revoked.leases == 0 && matches!(which, Which::OwnId(..)) {
+        if revoked.leases == 0 && matches!(which, Which::OwnId(..) | Which::Node(_, Some(_))) {
             return revoked;
         }
         let which = match which {
             Which::Id(id) | Which::OwnId(id, _) => audit::Which::Lease(*id),
+            Which::Node(id, _) => audit::Which::Node(*id),
             Which::Key(key) => audit::Which::Key(key),
             Which::Peer(selector) => audit::Which::Peer(selector),
             Which::All => audit::Which::All,
@@ -328,33 +330,4 @@ impl Inner {
         self.note(by, Action::Revoked { which, leases: revoked.leases as u64 });
         revoked
     }
-}
-
-/// A peer that exists only in a question.
-pub(super) fn imagined(selectors: &[Selector]) -> Done<Principal> {
-    let mut principal = Principal {
-        uid: u32::MAX,
-        gid: u32::MAX,
-        pid: 0,
-        unit: None,
-        cgroup: None,
-        exe: None,
-        exe_sha256: None,
-        pid_ns: None,
-        socket: "broker",
-    };
-    for Selector { fact, value } in selectors {
-        let number = || value.parse().map_err(|_| Malformed(format!("{} is a number", fact.name())));
-        match fact {
-            Fact::Uid => principal.uid = number()?,
-            Fact::Gid => principal.gid = number()?,
-            Fact::Unit => principal.unit = Some(value.clone()),
-            Fact::Cgroup => principal.cgroup = Some(value.clone()),
-            Fact::Exe => principal.exe = Some(value.into()),
-            Fact::ExeSha256 => principal.exe_sha256 = Some(value.clone()),
-            Fact::PidNs => principal.pid_ns = Some(number()?.into()),
-            Fact::Socket => {}
-        }
-    }
-    Ok(principal)
 }

@@ -4,6 +4,7 @@
 use super::{
     Asked, Broker, Inner, Session,
     charge::{Body, Charge, Told},
+    narrowed::{Narrower, Presented},
     refuse::Stop,
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     issuer::{MintError, Witness},
     ledger::{Cut, Held},
     model::{CallPath, Code, KeyName, Principal, Refusal, Shape},
-    policy::{self, Bearer, Granted, Permit, Use},
+    policy::{self, Bearer, Granted, Permit, Theft, Use},
     recipe::{Risk, Way},
     upstream::{Download, Upload},
     wire::{Echo, EchoGuard},
@@ -40,6 +41,7 @@ pub struct Holding<'a> {
     session: &'a Session,
     asked: Asked,
     held: Held,
+    narrower: Narrower,
     way: Option<Way>,
 }
 
@@ -57,21 +59,24 @@ pub struct Passage {
 }
 
 impl Session {
-    /// Finds the lease of a virtual key by its SHA-256: whether this peer is its holder, and where the call would go.
+    /// Finds the lease of a virtual key: whether this peer is its holder, and where the call would go.
     ///
     /// # Errors
     /// Unknown, over, taken back, somebody else's, or of another provider; who tried is on record.
-    pub async fn holding(&self, digest: &[u8; 32], asked: &Call<'_>) -> Result<Holding<'_>, Refusal> {
+    pub async fn holding(&self, key: &Presented, asked: &Call<'_>) -> Result<Holding<'_>, Refusal> {
         let broker = &self.broker.0;
         let id = self.broker.asked(&self.peer);
-        let held = broker.ledger.held(digest).map_err(|spent| broker.turn_away(id, None, &Stop::Spent(spent)))?;
-        let mut holding = Holding { session: self, asked: id, held, way: None };
+        let (held, narrower) = broker.presented(key).map_err(|stop| broker.turn_away(id, None, &stop))?;
+        let mut holding = Holding { session: self, asked: id, held, narrower, way: None };
         match holding.find_way(asked).await {
             Ok(way) => {
                 holding.way = Some(way);
                 Ok(holding)
             }
-            Err(stop) => Err(holding.refused(&stop).await),
+            Err(stop) => {
+                holding.guard(&stop).await;
+                Err(holding.refused(&stop).await)
+            }
         }
     }
 }
@@ -109,7 +114,8 @@ impl Broker {
 impl Holding<'_> {
     /// Whether the call's body must be looked into to judge it.
     pub fn wants_look(&self) -> bool {
-        let models = policy::looks_at_models(&self.held.terms.scopes);
+        let looks = policy::looks_at_models;
+        let models = looks(&self.held.terms.scopes) || looks(&self.narrower.scopes);
         self.held.terms.budget.weighs() || models && self.way().is_some_and(|way| way.model.is_none())
     }
 
@@ -136,13 +142,9 @@ impl Holding<'_> {
     async fn passed(&self, call: &Call<'_>, way: Way, body: Option<Body<'_>>) -> Result<Passage, Stop> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
-        let granted = Granted {
-            key: &terms.key,
-            rule: &terms.rule,
-            scopes: &terms.scopes,
-            risky: terms.risky,
-            budget: &terms.budget,
-        };
+        let scopes = self.narrower.over(&terms.scopes);
+        let granted =
+            Granted { key: &terms.key, rule: &terms.rule, scopes: &scopes, risky: terms.risky, budget: &terms.budget };
         let mut charge = Charge::new(broker, terms, &way, body.as_ref());
         let models = charge.models();
         let wanted = Use {
@@ -156,8 +158,8 @@ impl Holding<'_> {
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
         let principal = self.principal().await?;
-        let cut = charge.reserve(broker, self.held.lease, &terms.budget)?;
-        let judged = Judged::Use { permit: &permit, lease: self.held.lease };
+        let cut = charge.reserve(broker, self.held.lease, &self.narrower.chain, &terms.budget)?;
+        let judged = Judged::Use { permit: &permit, lease: self.held.lease, node: self.narrower.id };
         broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged })?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         Ok(Passage {
@@ -174,10 +176,14 @@ impl Holding<'_> {
 
     async fn find_way(&self, call: &Call<'_>) -> Result<Way, Stop> {
         let broker = &self.session.broker.0;
-        match &self.held.owner {
+        match (&self.held.terms.recipient, &self.held.owner) {
             _ if self.session.peer.bearer().is_some() => self.bearer_is_enough()?,
-            Some(owner) => broker.attestor.holds(&self.session.peer, owner)?,
-            None => self.is_the_rules().await?,
+            (Some(recipient), _) => broker.attestor.is(&self.session.peer, recipient).await?,
+            (None, Some(owner)) => broker.attestor.holds(&self.session.peer, owner)?,
+            (None, None) => self.is_the_rules().await?,
+        }
+        if !self.narrower.has(call.provider) {
+            return Err(Stop::Provider);
         }
         let way = broker.issuer.way(&self.held.terms.key, call.provider, call.method, call.path)?;
         match way.ok_or(Stop::Provider)? {
@@ -200,11 +206,29 @@ impl Holding<'_> {
         Ok(())
     }
 
-    /// Where nobody can tell who the peer is, the rule of the lease says whether having the key is enough.
+    /// Where nobody can tell who the peer is, the rule of the lease says whether having the key is enough. For a key that
+    /// is somebody's by name it never is.
     fn bearer_is_enough(&self) -> Result<(), Stop> {
-        let (policy, terms) = (self.session.broker.policy(), &self.held.terms);
-        let says = |rule: &policy::Rule| rule.name == terms.rule && rule.bearer == Bearer::Enough;
-        if policy.rules.0.iter().any(says) { Ok(()) } else { Err(Stop::Unseen) }
+        let enough = self.held.terms.recipient.is_none() && self.rule_says(|rule| rule.bearer == Bearer::Enough);
+        if enough { Ok(()) } else { Err(Stop::Unseen) }
+    }
+
+    /// Whether the lease's rule, as it is in force now, says something.
+    fn rule_says(&self, what: impl Fn(&policy::Rule) -> bool) -> bool {
+        let policy = self.session.broker.policy();
+        policy.rules.0.iter().any(|rule| rule.name == self.held.terms.rule && what(rule))
+    }
+
+    /// Ends a lease whose key is surely in a stranger's hands, if its rule wants that. Who cannot be told is no proof.
+    async fn guard(&self, stop: &Stop) {
+        let (broker, held) = (&self.session.broker.0, &self.held);
+        if !stop.is_theft() || !self.rule_says(|rule| rule.theft == Theft::Frozen) || !broker.ledger.freeze(held.lease)
+        {
+            return;
+        }
+        broker.counters.frozen.fetch_add(1, Ordering::Relaxed);
+        let by = self.principal().await.ok();
+        broker.note(by.as_ref(), Action::Frozen { lease: held.lease, key: &held.terms.key });
     }
 
     /// Who is put on record: what can be told of the peer.
@@ -307,6 +331,7 @@ impl Passage {
     fn ended(&self) -> Stop {
         match self.broker.vault.is_locked() {
             true => Stop::Mint(crate::vault::LendError::Locked.into()),
+            false if self.cut.is_over() => Stop::Spent(crate::ledger::Spent::Expired),
             false => Stop::Spent(crate::ledger::Spent::Revoked),
         }
     }

@@ -46,6 +46,10 @@ pub(super) enum Stop {
     NotTheHolder,
     #[error("a virtual key was used by a peer of which only the user is known, and its rule wants a process")]
     Unseen,
+    #[error("a narrower key was not derived from the virtual key that it names, or says what nobody understands")]
+    Forged,
+    #[error("what was to be redeemed is no ticket, or was mistyped")]
+    NoTicket,
     #[error("a virtual key was used for another provider than its key's")]
     Provider,
     #[error("the key has a budget in money, and no [[price]] tells what the model costs")]
@@ -57,6 +61,14 @@ pub(super) enum Stop {
 }
 
 impl Stop {
+    /// Whether the key is surely in the hands of a process that it is not good for.
+    pub(super) fn is_theft(&self) -> bool {
+        let stranger = |fault: &HolderError| {
+            matches!(fault, HolderError::Stranger { .. } | HolderError::Moved(_) | HolderError::Other(_))
+        };
+        matches!(self, Stop::NotTheHolder) || matches!(self, Stop::Holder(fault) if stranger(fault))
+    }
+
     /// The code, seconds to wait where known, and what the audit says.
     pub(super) fn code(&self) -> (Code, Option<u32>, &'static str) {
         match self {
@@ -67,6 +79,8 @@ impl Stop {
                 (Code::Malformed, None, "min_remaining is no less than the rule gives")
             }
             Stop::Denied(Denial::Unnarrowed { .. }) => (Code::Malformed, None, "an upstream token cannot be narrowed"),
+            Stop::Denied(Denial::Owned { .. }) => (Code::Malformed, None, "the owner does not go with the recipient"),
+            Stop::Denied(Denial::Recipient { .. }) => (Code::Denied, None, "the rules give that recipient nothing"),
             Stop::Denied(Denial::NoRule | Denial::Kind { .. } | Denial::Detached { .. }) => {
                 (Code::Denied, None, "the rules do not allow it")
             }
@@ -83,6 +97,10 @@ impl Stop {
             Stop::Spent(Spent::Unknown) => (Code::Denied, None, "no lease has this key"),
             Stop::Spent(Spent::Expired) => (Code::Expired, None, "the lease is over"),
             Stop::Spent(Spent::Revoked) => (Code::Revoked, None, "the lease was revoked"),
+            Stop::Spent(Spent::Redeemed) => (Code::Revoked, None, "the ticket was redeemed before"),
+            Stop::Forged => (Code::Denied, None, "the narrower key is none of its virtual key's"),
+            Stop::NoTicket => (Code::Malformed, None, "it is no ticket"),
+            Stop::Spent(Spent::Crowded) => (Code::Busy, None, "more narrower keys are counted than may be"),
             Stop::Spent(Spent::Exhausted) => (Code::Exhausted, None, "the lease has no uses left"),
             Stop::Spent(Spent::Over(over)) => limit(*over),
             Stop::Unpriced => (Code::Denied, None, "the model has no price, and the key a budget in money"),
@@ -94,6 +112,8 @@ impl Stop {
             Stop::HandsOutKeys => (Code::Denied, None, "the call would hand out another credential"),
             Stop::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
             Stop::Scope(OutOfScope::Model) => (Code::Denied, None, "the model is out of scope"),
+            Stop::Holder(HolderError::Other(_)) => (Code::Denied, None, "the key is for somebody else"),
+            Stop::Holder(HolderError::Attest(_)) => (Code::Denied, None, "the peer has ended or changed its program"),
             Stop::Holder(HolderError::Gone(_)) => (Code::Denied, None, "the peer or the key's owner has ended"),
             Stop::Holder(HolderError::Stranger { .. }) | Stop::NotTheHolder => {
                 (Code::Denied, None, "the key is another process's")
@@ -187,7 +207,15 @@ impl Inner {
         if let Stop::Denied(Denial::TooShort { ttl, .. }) = stop {
             refusal = refusal.saying(format!("min_remaining is no less than the {ttl} that you may have"));
         } else if let Stop::Denied(Denial::Unnarrowed { .. }) = stop {
-            refusal = refusal.saying("an upstream token cannot be narrowed by scope or uses: ask for kind virtual");
+            refusal = refusal.saying(
+                "an upstream token cannot be narrowed by scope or uses, nor bound to anybody: ask for kind virtual",
+            );
+        } else if let Stop::Denied(Denial::Owned { .. }) = stop {
+            refusal = refusal
+                .saying("a lease `for` somebody has no owner: leave `owner` out; and a ticket is `for` somebody");
+        } else if let Stop::NoTicket = stop {
+            refusal = refusal
+                .saying("this is no ticket, or it was cut or mistyped: `sixty mint KEY --for PEER --ticket` makes one");
         } else if let Stop::Mint(fault @ MintError::NotMinted(_)) = stop {
             refusal = refusal.saying(fault.to_string());
         } else if let Stop::Unpriced

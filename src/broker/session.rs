@@ -12,7 +12,7 @@ use crate::{
     clock::Boottime,
     issuer::{MintError, Minted},
     ledger::{Listed, New, Page, Revoked, Room, Terms, Which},
-    model::{Code, KeyName, Kind, Lease, LeaseId, Owner, Principal, Refusal, Request, Selector, Ttl},
+    model::{Code, KeyName, Kind, Lease, Owner, Principal, Refusal, Request, Revocable, Selector, Ttl},
     policy::{self, Permit},
     sys::process::Process,
 };
@@ -90,15 +90,16 @@ impl Session {
         let minted = broker.issuer.mint(permit).await?;
         self.look_again(&policy, request, &bounds).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
-        let Minted { token, digest, deadline, expires_at, provider, base_urls } = minted;
+        let Minted { token, digest, seal, ticket, deadline, expires_at, provider, base_urls } = minted;
         let expires_in = broker.left(deadline, expires_at, needed)?;
-        let id = room.enter(New { terms, digest, deadline, expires_at, uses }, owner)?;
+        let id = room.enter(New { terms, digest, seal, ticket, deadline, expires_at, uses }, owner)?;
         let lease = Lease {
             id,
             key,
             provider,
             kind,
             token,
+            ticket: ticket.is_some(),
             expires_at,
             expires_in,
             revocable: kind == Kind::Virtual,
@@ -174,13 +175,17 @@ impl Session {
         self.broker.0.ledger.page(Some(uid), page).ok_or_else(ended)
     }
 
-    /// Takes back one lease of the caller's user.
-    pub async fn revoke(&self, id: LeaseId) -> Result<Revoked, Refusal> {
+    /// Takes back one lease of the caller's user, or one narrower key of it.
+    pub async fn revoke(&self, id: Revocable) -> Result<Revoked, Refusal> {
         let asked = self.broker.asked(&self.peer);
         let broker = &self.broker.0;
         let principal = broker.attestor.identify(&self.peer, &policy::Needs::default()).await;
         let principal = principal.map_err(|fault| broker.turn_away(asked, None, &Stop::Attest(fault)))?;
-        Ok(broker.revoke(Some(&principal), &Which::OwnId(id, principal.uid)))
+        let which = match id {
+            Revocable::Lease(id) => Which::OwnId(id, principal.uid),
+            Revocable::Node(id) => Which::Node(id, Some(principal.uid)),
+        };
+        Ok(broker.revoke(Some(&principal), &which))
     }
 
     /// The caller's user, if the process that connected is still there: whoever else holds its socket is nobody.
@@ -244,7 +249,7 @@ impl Session {
 
 impl Inner {
     /// Whole seconds that a token has left, by our clock and by its provider's end: what the caller needs at least.
-    fn left(&self, deadline: Boottime, expires_at: u64, needed: u32) -> Result<u32, MintError> {
+    pub(super) fn left(&self, deadline: Boottime, expires_at: u64, needed: u32) -> Result<u32, MintError> {
         let ours = deadline.since(self.clock.boot()).as_secs();
         let left = ours.min(expires_at.saturating_sub(self.clock.wall()));
         if left < u64::from(needed) {
@@ -278,9 +283,10 @@ impl Bounds {
 }
 
 fn fit(terms: &Terms, permit: &Permit) -> bool {
-    let Terms { key, rule, kind, peer: _, uid: _, scopes, risky, budget, holder } = terms;
+    let Terms { key, rule, kind, peer: _, uid: _, recipient, scopes, risky, budget, holder } = terms;
     let same = key == permit.key() && rule == permit.rule() && *kind == permit.kind();
-    same && scopes == permit.scopes()
+    same && recipient.as_ref() == permit.recipient()
+        && scopes == permit.scopes()
         && *risky == permit.risky()
         && budget == permit.budget()
         && **holder == *permit.holder()
@@ -293,6 +299,7 @@ fn terms(permit: &Permit, principal: &Principal) -> Terms {
         kind: permit.kind(),
         peer: principal.selectors().iter().map(ToString::to_string).collect(),
         uid: principal.uid,
+        recipient: permit.recipient().cloned(),
         scopes: permit.scopes().to_vec(),
         risky: permit.risky(),
         budget: *permit.budget(),

@@ -20,6 +20,8 @@ pub struct Counters {
     pub sent: AtomicU64,
     /// Tokens whose caller was gone.
     pub lost: AtomicU64,
+    /// Leases that ended because a stranger tried their key.
+    pub frozen: AtomicU64,
     /// Refusals by code, in the order of `Code`.
     refused: [AtomicU64; Self::CODES.len()],
 }
@@ -92,6 +94,8 @@ pub struct PolicyStatus {
 pub struct LeaseStatus {
     /// How many.
     pub live: usize,
+    /// How many ended since the start because a stranger tried their key.
+    pub frozen: u64,
 }
 
 /// Counts since the start.
@@ -143,7 +147,7 @@ impl Broker {
                 loaded_at: policy.loaded_at,
                 fault: policy.fault.clone(),
             },
-            leases: LeaseStatus { live: inner.ledger.count() },
+            leases: LeaseStatus { live: inner.ledger.count(), frozen: read(&inner.counters.frozen) },
             audit: inner.audit.status(),
             answers: Answers {
                 sent: read(&inner.counters.sent),

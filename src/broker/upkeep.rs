@@ -1,12 +1,12 @@
 //! What the daemon does to the broker by itself or for its owner: start, lock, unlock, reload, flush, stop.
 //! Each act is on record; none needs a caller.
 
-use super::{Broker, Debugger, Inner, Policy, Reloaded, fault::OperatorError, operator::imagined};
+use super::{Broker, Debugger, Inner, Policy, Reloaded, fault::OperatorError};
 use crate::{
     audit::Action,
     clock::Boottime,
     ledger::Terms,
-    model::{Owner, Principal, Request, Selector},
+    model::{Principal, Request, Selector},
     policy,
     secret::Secret,
     sys::confine,
@@ -132,15 +132,17 @@ impl Broker {
 /// and a rule that has come to need it does not match.
 fn still_given(policy: &Policy, terms: &Terms, now: Boottime) -> bool {
     let selectors: Vec<Selector> = terms.peer.iter().filter_map(|text| text.parse().ok()).collect();
-    let Ok(principal) = imagined(&selectors) else { return false };
+    let Ok(principal) = Principal::imagined(&selectors) else { return false };
     let request = Request {
         key: terms.key.clone(),
         kind: Some(terms.kind),
         ttl: None,
         min_remaining: Some(0),
         uses: None,
-        owner: Owner::Caller,
+        owner: None,
         scope: None,
+        recipient: terms.recipient.clone(),
+        ticket: false,
     };
     let permit = policy::judge(&policy.rules, &principal, &request, now);
     permit.is_ok_and(|permit| {

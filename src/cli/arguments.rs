@@ -3,15 +3,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Parser, Subcommand};
 
 use super::exec::ExecArguments;
 use super::help;
-use super::words::{NoSecret, Pair, ScopeWord, Unquoted};
-use crate::model::{KeyName, Kind, Selector, Ttl};
+use super::words::{NoSecret, Pair, Unquoted};
+use crate::model::{KeyName, Revocable, Selector};
 
 /// All that may stand after `sixty`.
 #[derive(Debug, Parser)]
@@ -106,7 +105,13 @@ pub(super) enum Ask {
     Key(KeyCommand),
     /// Mint a short-lived token and print it alone
     #[command(before_help = help::MINT)]
-    Mint(MintArguments),
+    Mint(super::mint::MintArguments),
+    /// Give a ticket, read from stdin, for the virtual key that was minted for this process
+    #[command(before_help = help::REDEEM)]
+    Redeem(super::redeem::RedeemArguments),
+    /// Derive a narrower key from a virtual key, read from stdin; asks no daemon
+    #[command(before_help = help::NARROW)]
+    Narrow(super::narrow::NarrowArguments),
     /// Run a command with virtual keys in its environment; they end with it
     #[command(before_help = help::EXEC)]
     Exec(ExecArguments),
@@ -254,38 +259,6 @@ pub(super) struct KeyRemove {
     pub(super) show: Show,
 }
 
-/// `sixty mint`.
-#[derive(Debug, Args)]
-pub(super) struct MintArguments {
-    /// Which key
-    #[arg(value_parser = Unquoted::<KeyName>::default())]
-    pub(super) key: KeyName,
-    /// How long it lives: 60s, 5m [default: the rule's]
-    #[arg(long, value_name = "SPAN", value_parser = Ttl::from_str)]
-    pub(super) ttl: Option<Ttl>,
-    /// Who makes the token [default: the rule's first]
-    #[arg(long, value_parser = PossibleValuesParser::new(["upstream", "virtual"]).try_map(|kind| kind.parse::<Kind>()))]
-    pub(super) kind: Option<Kind>,
-    /// How often a virtual key may be used
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) uses: Option<u32>,
-    /// Never a token that has less than this to live: 20s
-    #[arg(long, value_name = "SPAN", value_parser = Ttl::from_str)]
-    pub(super) min_remaining: Option<Ttl>,
-    /// Narrow a virtual key: methods=POST, paths=/v1/*, models=qwen-*; once for each value
-    #[arg(long, value_name = "PART=VALUE", action = ArgAction::Append)]
-    pub(super) scope: Vec<ScopeWord>,
-    /// Let it outlive the calling process; the rule must allow it
-    #[arg(long)]
-    pub(super) detached: bool,
-    /// Print the whole lease as JSON
-    #[arg(long, conflicts_with = "copy")]
-    pub(super) json: bool,
-    /// Put it on the clipboard, and clear that when it is over
-    #[arg(long)]
-    pub(super) copy: bool,
-}
-
 /// `sixty leases`.
 #[derive(Debug, Args)]
 pub(super) struct LeasesArguments {
@@ -309,9 +282,9 @@ pub(super) struct RevokeArguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct Which {
-    /// One lease
-    #[arg(value_name = "ID", value_parser = Unquoted::<crate::model::LeaseId>::default())]
-    pub(super) id: Option<crate::model::LeaseId>,
+    /// One lease, or one key that `sixty narrow` derived
+    #[arg(value_name = "ID", value_parser = Unquoted::<Revocable>::default())]
+    pub(super) id: Option<Revocable>,
     /// All leases of one key
     #[arg(long, value_name = "KEY", value_parser = Unquoted::<KeyName>::default())]
     pub(super) key: Option<KeyName>,

@@ -86,7 +86,17 @@ Examples:
   TOKEN=$(sixty mint dashscope/main)
   sixty mint dashscope/main --ttl 5m --json
   sixty mint dashscope/main --kind virtual --uses 3 --scope methods=POST --scope models='qwen-*'
-  sixty mint dashscope/main --copy";
+  sixty mint dashscope/main --copy
+  sixty mint dashscope/main --kind virtual --for unit:job.service --ticket > job.ticket";
+
+pub(super) const NARROW: &str = "\
+Examples:
+  NARROW=$(printf %s \"$KEY\" | sixty narrow --scope models='qwen-*' --uses 3)
+  printf %s \"$KEY\" | sixty narrow --ttl 60s --json | jq -r .id";
+
+pub(super) const REDEEM: &str = "\
+Examples:
+  KEY=$(sixty redeem < job.ticket)";
 
 pub(super) const EXEC: &str = "\
 Examples:

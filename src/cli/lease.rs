@@ -14,7 +14,7 @@ use super::output::{BAD, DIM, GOOD, exactly, say, show as print};
 use super::table::{Cell, Side, Table};
 use super::time::span;
 use crate::client::{Client, ClientError, Method, encoded};
-use crate::model::LeaseId;
+use crate::model::{LeaseId, Revocable};
 
 #[derive(Deserialize, Serialize)]
 struct Leases<T> {
@@ -32,6 +32,8 @@ struct Row {
     expires_in: u64,
     uid: u32,
     owner_pid: Option<u32>,
+    #[serde(rename = "for")]
+    recipient: Option<String>,
     uses_left: Option<u32>,
     state: String,
 }
@@ -61,14 +63,19 @@ struct Residual {
 impl Revoked {
     /// What is dead now, and what lives on.
     pub(super) fn told(&self) -> String {
+        self.told_of("lease")
+    }
+
+    /// The same of leases, or of narrower keys.
+    fn told_of(&self, what: &str) -> String {
         let many = match self.revoked {
             Count::Many(many) => many,
             Count::One(one) => one.into(),
         };
         let done = match many {
-            0 => "no lease was live".to_owned(),
-            1 => "1 lease revoked".to_owned(),
-            many => format!("{many} leases revoked"),
+            0 => format!("no {what} was live"),
+            1 => format!("1 {what} revoked"),
+            many => format!("{many} {what}s revoked"),
         };
         match &self.residual {
             Some(Residual { leases, upstream_seconds: seconds @ 1.. }) => {
@@ -138,7 +145,11 @@ pub(super) fn revoke(doors: &Doors, arguments: &RevokeArguments) -> Result<(), F
         return exactly(&answer);
     }
     let revoked: Revoked = read(&answer)?;
-    say(format_args!("{GOOD}done{GOOD:#}: {}", revoked.told()));
+    let what = match arguments.which.id {
+        Some(Revocable::Node(_)) => "narrower key",
+        Some(Revocable::Lease(_)) | None => "lease",
+    };
+    say(format_args!("{GOOD}done{GOOD:#}: {}", revoked.told_of(what)));
     if let unread @ 1.. = revoked.unread {
         say(format_args!(
             "{BAD}not looked at{BAD:#}: {unread} more, of whose peer this is not known, since no rule names it; \
@@ -149,7 +160,7 @@ pub(super) fn revoke(doors: &Doors, arguments: &RevokeArguments) -> Result<(), F
 }
 
 /// As the daemon's owner where we are, else as the lease's own: a system daemon's users have no control socket.
-fn revoke_one(doors: &Doors, id: LeaseId) -> Result<Json, Failure> {
+fn revoke_one(doors: &Doors, id: Revocable) -> Result<Json, Failure> {
     let asked = ask(&doors.control, Method::DELETE, &format!("/v1/leases?id={id}"), None);
     match asked {
         Err(Failure::Client(ClientError::Forbidden { .. } | ClientError::Unreachable { .. })) => {
@@ -190,10 +201,10 @@ fn table(leases: &[Row]) -> Table {
             Cell::maybe(live.then(|| span(lease.expires_in))),
             Cell::maybe(lease.uses_left.map(|uses| uses.to_string())),
             Cell::new(lease.uid.to_string()),
-            Cell::maybe(lease.owner_pid.map(|pid| pid.to_string())),
+            Cell::maybe(lease.recipient.clone().or_else(|| lease.owner_pid.map(|pid| pid.to_string()))),
             Cell::new(&lease.state).styled(match lease.state.as_str() {
                 "live" => GOOD,
-                "revoked" => BAD,
+                "revoked" | "frozen" => BAD,
                 _ => DIM,
             }),
         ]);
@@ -232,7 +243,7 @@ mod tests {
     fn a_user_without_the_control_socket_can_give_up_an_own_lease() {
         let fake = Fake::answering("200 OK", r#"{"revoked":true,"residual":{"upstream_seconds":0}}"#);
         let doors = Doors { broker: Client::broker(fake.path()), control: Client::control("/nonexistent/control") };
-        let which = Which { id: Some(LeaseId(7)), key: None, peer: None, all: false };
+        let which = Which { id: Some(Revocable::Lease(crate::model::LeaseId(7))), key: None, peer: None, all: false };
         assert!(revoke(&doors, &RevokeArguments { which, show: Show { json: false } }).is_ok());
         assert!(fake.asked().starts_with("DELETE /v1/leases/ls_0000000000000007 HTTP/1.1\r\n"));
     }
@@ -253,6 +264,7 @@ mod tests {
             expires_in: 41,
             uid: 0,
             owner_pid: None,
+            recipient: None,
             uses_left: None,
             state: state.to_owned(),
         };

@@ -20,7 +20,9 @@ mod lease;
 mod lock;
 mod manual;
 mod mint;
+mod narrow;
 mod output;
+mod redeem;
 mod status;
 mod table;
 mod time;
@@ -109,6 +111,8 @@ fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
     match ask {
         Ask::Key(command) => dispatch_key(doors, command),
         Ask::Mint(arguments) => mint::mint(doors, arguments),
+        Ask::Narrow(arguments) => narrow::narrow(arguments),
+        Ask::Redeem(arguments) => redeem::redeem(doors, &arguments.show),
         // These end as their command does: `run` has taken them.
         Ask::Exec(_) | Ask::ExecInside { .. } => Ok(()),
         Ask::Leases(arguments) => lease::list(doors, &arguments),
@@ -160,7 +164,12 @@ mod tests {
 
     #[test]
     fn a_secret_after_a_keys_name_is_refused_and_not_quoted() {
-        for words in ["sixty key add a hunter2 --provider p", "sixty key rotate a hunter2", "sixty unlock hunter2"] {
+        for words in [
+            "sixty key add a hunter2 --provider p",
+            "sixty key rotate a hunter2",
+            "sixty unlock hunter2",
+            "sixty redeem hunter2",
+        ] {
             let said = mistake(words);
             assert!(said.contains("never taken from the command line"), "{said}");
             assert!(!said.contains("hunter2"), "{said}");

@@ -75,6 +75,7 @@ fn cell(name: &str, value: &Value) -> Cell {
     let cell = Cell::new(text);
     match (name, value) {
         ("fault" | "quarantined" | "echoed", _) | ("writable", Value::Bool(false)) => cell.styled(BAD),
+        ("frozen", Value::Number(count)) if count.as_u64() != Some(0) => cell.styled(BAD),
         ("readable", Value::Bool(true)) => cell.styled(WARN),
         ("state", Value::String(state)) => cell.styled(if state == "open" { GOOD } else { WARN }),
         _ => cell,

@@ -23,8 +23,16 @@ struct Explanation {
     decides: Option<String>,
     steps: Vec<Step>,
     #[serde(default)]
+    gives: Vec<Given>,
+    #[serde(default)]
     selectors: Vec<String>,
     known: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Given {
+    what: String,
+    how: String,
 }
 
 #[derive(Deserialize)]
@@ -72,12 +80,15 @@ fn explained(key: &KeyName, told: &Explanation) -> String {
         Some(rule) => format!("{GOOD}rule {}{GOOD:#} decides on {key}", plain(rule)),
         None => format!("{BAD}no rule{BAD:#} gives this peer {key}: it is denied"),
     };
+    let mut gives = Table::pairs();
+    told.gives.iter().for_each(|given| gives.pair(&given.what.replace(['.', '_'], " "), &given.how));
+    let gives = if told.gives.is_empty() { String::new() } else { format!("\n{gives}") };
     let steps = if told.steps.is_empty() { "there are no rules\n".to_owned() } else { steps.to_string() };
     let unknown = match told.known {
         Some(false) => format!("{WARN}there is no key {key}{WARN:#}: whoever asks for it is denied\n"),
         Some(true) | None => String::new(),
     };
-    format!("{peer}\n{steps}\n{verdict}\n{unknown}")
+    format!("{peer}\n{steps}\n{verdict}\n{gives}{unknown}")
 }
 
 fn row(step: &Step) -> [Cell; 5] {
@@ -126,6 +137,16 @@ mod tests {
             mine  decides        -       -           -\n\n\
             rule mine decides on a/b\n";
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn what_the_deciding_rule_gives_stands_below_it() {
+        let text = shown(
+            r#"{"decides":"mine","selectors":[],"steps":[{"rule":"mine"}],
+                "gives":[{"what":"budget.max_output","how":"9 tokens an answer"},{"what":"on_theft","how":"freeze"}]}"#,
+        );
+        let want = "rule mine decides on a/b\n\nbudget max output  9 tokens an answer\non theft           freeze\n";
+        assert!(text.ends_with(want), "{text}");
     }
 
     #[test]

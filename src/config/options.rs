@@ -57,6 +57,12 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Bytes of a call's body that is looked into before it is passed on.
     pub look_bytes: usize,
+    /// Narrower keys of one lease that are counted or taken back.
+    pub narrowed_keys: u32,
+    /// How often a virtual key may be narrowed.
+    pub narrowed_steps: u32,
+    /// Bytes of a narrower key.
+    pub narrowed_bytes: usize,
     /// Bytes of a request's head.
     pub header_bytes: usize,
     /// From accept or the last answer's end to the head's last byte, once it has begun.
@@ -81,6 +87,9 @@ impl Default for Limits {
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,
             look_bytes: 4 << 20,
+            narrowed_keys: 64,
+            narrowed_steps: 8,
+            narrowed_bytes: 2 << 10,
             header_bytes: 16 << 10,
             header_time: Duration::from_secs(5),
             body_time: Duration::from_secs(5),

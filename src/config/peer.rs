@@ -32,6 +32,27 @@ pub(super) fn conditions(value: Value<'_>, context: &Context) -> Option<Vec<Cond
     all.into_iter().collect()
 }
 
+/// Whom a rule's owner may mint for, as one text: `unit:job-*.service`, `uid:1001`. The socket is nobody.
+pub(super) fn recipient(text: &str, context: &Context) -> Result<Condition, Malformed> {
+    let fault = || Malformed("it is unit:job-*.service, uid:1001, or another fact and its value".to_owned());
+    let (name, value) = text.split_once(':').ok_or_else(fault)?;
+    let fact = Fact::ALL.into_iter().find(|fact| fact.name() == name).ok_or_else(fault)?;
+    let number = |own, named: fn(&str) -> Option<u32>| match value {
+        "self" => Ok(own),
+        _ => value.parse().ok().or_else(|| named(value)).filter(|id| *id < u32::MAX).ok_or_else(fault),
+    };
+    Ok(match fact {
+        Fact::Uid => Condition::Uid(number(context.uid, context.user)?),
+        Fact::Gid => Condition::Gid(number(context.gid, context.group)?),
+        Fact::Unit => Condition::Unit(unit(value)?),
+        Fact::Cgroup => Condition::Cgroup(from_root(value)?),
+        Fact::Exe => Condition::Exe(from_root(value)?),
+        Fact::ExeSha256 => Condition::ExeSha256(sha256(value)?),
+        Fact::PidNs => Condition::PidNs(value.parse().map_err(|_| fault())?),
+        Fact::Socket => return Err(fault()),
+    })
+}
+
 /// `"self"`, a number, or a name of this machine's.
 fn id(value: Value<'_>, what: &str, own: u32, named: fn(&str) -> Option<u32>) -> Option<u32> {
     if !value.is_text() {

@@ -10,9 +10,11 @@ use super::{
 };
 use crate::{
     model::{Kind, Malformed, Pattern},
-    policy::{Bearer, Detach, Risky, Rule, Rules},
+    policy::{Bearer, Condition, Detach, Risky, Rule, Rules, Theft},
     recipe::Prices,
 };
+
+const THEFT: [(&str, Theft); 2] = [("deny", Theft::Denied), ("freeze", Theft::Frozen)];
 
 /// Reads all rules; `value` is the whole list.
 pub(super) fn rules(value: Value<'_>, context: &Context, prices: &Prices) -> Rules {
@@ -49,6 +51,7 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context, prices: &P
     let risky = table
         .word("risky", &[("refused", Risky::Refused), ("single_use", Risky::SingleUse), ("allowed", Risky::Allowed)]);
     let alone = table.take("bearer_alone");
+    let (others, theft) = (table.take("for"), table.take("on_theft"));
     bounds::approve(table);
     let mut rule = Rule {
         name: name.unwrap_or_default().to_owned(),
@@ -64,9 +67,12 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context, prices: &P
         risky,
         bearer: if alone.and_then(|value| value.flag()) == Some(true) { Bearer::Enough } else { Bearer::NotEnough },
         budget: budget.map(bounds::budget).unwrap_or_default(),
+        recipients: Vec::new(),
+        theft: theft.and_then(|value| value.word(&THEFT)).unwrap_or_default(),
     };
+    rule.recipients = others.map_or_else(|| Some(Vec::new()), |value| recipients(value, context))?;
     (rule.peer, rule.keys, rule.kinds) = (peer?, keys?, kinds?);
-    only_for_virtual(&rule, uses.into_iter().chain(scope).chain(alone).chain(budget));
+    only_for_virtual(&rule, [uses, scope, alone, budget, others, theft].into_iter().flatten());
     cap(&mut rule, &ttl, context);
     if let Some(budget) = budget.filter(|_| rule.budget.cost_micros.is_some()) {
         priced(budget, &rule.keys, context, prices);
@@ -108,6 +114,14 @@ fn kinds(value: Value<'_>) -> Option<Vec<Kind>> {
         Some((_, (item, kind))) => item.fault(format!("\"{}\" is named twice", kind.name()), "leave one of them out"),
         None => Some(kinds),
     }
+}
+
+/// `for`: whom else virtual keys may be minted for.
+fn recipients(value: Value<'_>, context: &Context) -> Option<Vec<Condition>> {
+    let none = "name some, for instance for = [\"unit:job-*.service\"], or leave it out: then it is nobody";
+    let list = value.list("\"unit:job-*.service\"", none)?;
+    let read = |text: &str| peer::recipient(text, context);
+    list.iter().map(|item| item.parse("\"unit:job-*.service\"", read)).fold(Some(Vec::new()), gathered)
 }
 
 /// Collects like `Option`'s own, but looks at every item.

@@ -17,6 +17,7 @@ use crate::{
     recipe::Recipe,
     upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
+    wire::narrow::Bounds,
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -48,7 +49,11 @@ pub(super) async fn build(
     let issuer = Issuer::new(parts, issuer_options(config, gateway));
     let limits = &config.limits;
     let ledger = Ledger::new(
-        LedgerOptions { leases: limits.leases as usize, leases_per_uid: limits.leases_per_uid as usize },
+        LedgerOptions {
+            leases: limits.leases as usize,
+            leases_per_uid: limits.leases_per_uid as usize,
+            narrowed_keys: limits.narrowed_keys as usize,
+        },
         clock.clone(),
     );
     let (usage, spent) = UsageBook::open(usage_options(config, paths));
@@ -97,6 +102,7 @@ pub(super) fn gateway_options(config: &Config) -> GatewayOptions {
         idle_time: limits.idle_time,
         body_time: limits.body_time,
         look_bytes: limits.look_bytes,
+        narrowed: Bounds { bytes: limits.narrowed_bytes, steps: limits.narrowed_steps as usize },
         origins: config.gateway.origins.clone(),
     }
 }

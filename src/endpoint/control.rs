@@ -11,7 +11,7 @@ use crate::{
     audit::Follow,
     broker::{NewKey, Operator, OperatorError, Rollback, Session},
     ledger::{Ended, Revoked, Which},
-    model::{By, Day, KeyName, Malformed, Place, Refusal},
+    model::{By, Day, KeyName, Malformed, Place, Refusal, Revocable},
     sys::scrub,
     wire::{self, KeyPut, KeyRotate, Unlock, Why},
 };
@@ -191,7 +191,10 @@ impl Ask<'_> {
     fn revoke(&self) -> Result<Reply, No> {
         let fault = || Malformed("say which: id=…, key=…, peer=… or all=true".into());
         let which = match self.way.only_parameter().ok_or_else(fault)? {
-            ("id", id) => Which::Id(id.parse()?),
+            ("id", id) => match id.parse()? {
+                Revocable::Lease(id) => Which::Id(id),
+                Revocable::Node(id) => Which::Node(id, None),
+            },
             ("key", key) => Which::Key(key.parse()?),
             ("peer", peer) => Which::Peer(peer.parse()?),
             ("all", "true") => Which::All,
@@ -221,7 +224,7 @@ impl Ask<'_> {
         };
         let (selectors, told) = self.operator.why(&key, peer.as_deref()).await?;
         let known = self.operator.knows(&key);
-        let all = json!({ "decides": told.decides, "steps": told.steps, "selectors": selectors, "known": known });
+        let all = json!({ "decides": told.decides, "steps": told.steps, "gives": told.gives, "selectors": selectors, "known": known });
         Ok(Reply::json(200, &all))
     }
 }

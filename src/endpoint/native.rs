@@ -11,14 +11,14 @@ use crate::{
     broker::{Grant, Provider, Session},
     ledger::{Ended, Page, Revoked},
     model::{Code, Malformed, Refusal},
-    wire,
+    wire::{self, Redeem},
 };
 use hyper::{Method, Request, body::Incoming};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
-const FIELDS: &str = "key, kind, ttl, min_remaining, uses, owner, scope";
+const FIELDS: &str = "key, kind, ttl, min_remaining, uses, owner, scope, for, ticket";
 
 #[derive(Serialize)]
 struct Providers {
@@ -44,6 +44,8 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
     };
     match (request.method(), way.path) {
         (&Method::POST, "/v1/leases") => lease(session, options, request).await,
+        // What came in is worth something until it is redeemed: nothing of it outlives the request.
+        (&Method::POST, "/v1/tickets/redeem") => redeem(session, options, request).await.closing(),
         (&Method::GET, "/v1/leases") => match page(&way, options, Ended::Left) {
             Ok(page) => session.leases(page).map_or_else(|no| Reply::refusal(&no), |listed| Reply::json(200, &listed)),
             Err(fault) => Reply::refusal(&malformed(session, &fault)),
@@ -113,7 +115,21 @@ pub(super) fn malformed(session: &Session, fault: &crate::model::Malformed) -> R
 }
 
 async fn lease(session: &Session, options: &EndpointOptions, request: Request<Incoming>) -> Reply {
-    match granted(session, options, request).await {
+    given(session, granted(session, options, request).await)
+}
+
+async fn redeem(session: &Session, options: &EndpointOptions, request: Request<Incoming>) -> Reply {
+    let redeemed = async {
+        let body = whole_body(session, options, request).await?;
+        let Redeem { ticket } = wire::parse(&body, "ticket").map_err(|fault| malformed(session, &fault))?;
+        drop(body);
+        session.redeem(&ticket).await
+    };
+    given(session, redeemed.await)
+}
+
+fn given(session: &Session, granted: Result<Grant, Refusal>) -> Reply {
+    match granted {
         Ok(Grant { lease, receipt }) => match wire::lease(lease, Box::new(receipt)) {
             Ok(encoded) => Reply::token(201, encoded),
             Err(_) => Reply::refusal(&Refusal::new(Code::Unavailable, session.broker().request_id())),

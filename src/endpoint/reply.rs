@@ -76,6 +76,11 @@ impl Reply {
         Self { allow: HeaderValue::from_str(&methods.join(", ")).ok(), ..self }
     }
 
+    /// The last answer of its connection.
+    pub(super) fn closing(self) -> Self {
+        Self { is_last: true, ..self }
+    }
+
     /// Why it is a refusal, if it is one.
     pub(super) fn refused(&self) -> Option<Code> {
         self.refused

@@ -16,6 +16,7 @@ pub struct Route {
 pub const BROKER: &[Route] = &[
     Route { path: "/v1/leases", methods: &[("GET", &["limit", "after"]), ("POST", &[])] },
     Route { path: "/v1/leases/{id}", methods: &[("DELETE", &[])] },
+    Route { path: "/v1/tickets/redeem", methods: &[("POST", &[])] },
     Route { path: "/v1/whoami", methods: &[("GET", &[])] },
     Route { path: "/v1/providers", methods: &[("GET", &[])] },
     Route { path: "/v1/openapi.json", methods: &[("GET", &[])] },

@@ -4,7 +4,7 @@
 use super::{native::malformed, reply::Reply, route::Way};
 use crate::{
     broker::{Grant, Session},
-    model::{Code, KeyName, Kind, Malformed, Owner, Refusal, Ttl},
+    model::{Code, KeyName, Kind, Malformed, Refusal, Ttl},
     wire,
 };
 use hyper::{Request, body::Incoming};
@@ -35,8 +35,10 @@ async fn granted(session: &Session, way: &Way, request: &Request<Incoming>) -> R
         ttl: Some(ttl),
         min_remaining: None,
         uses: None,
-        owner: Owner::Caller,
+        owner: None,
         scope: None,
+        recipient: None,
+        ticket: false,
     };
     session.ask(wish).await
 }

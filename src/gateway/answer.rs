@@ -99,6 +99,11 @@ pub(super) fn key_fault(fault: KeyFault, id: RequestId) -> Refusal {
             Refusal::new(Code::Denied, id).at(401).saying("no virtual key: `sixty mint --kind virtual`")
         }
         KeyFault::Damaged => Refusal::new(Code::Malformed, id).saying("the virtual key was cut or mistyped"),
+        KeyFault::Ticket => {
+            Refusal::new(Code::Denied, id).saying("a ticket is no key: `sixty redeem` gives the key for it")
+        }
+        KeyFault::TooLarge => Refusal::new(Code::TooLarge, id)
+            .saying("the key was narrowed more often, or by more, than `narrowed_steps` and `narrowed_bytes` allow"),
         KeyFault::Foreign => Refusal::new(Code::Denied, id).saying("the only credential here is one virtual key"),
         KeyFault::Leaked => Refusal::new(Code::Malformed, id).saying("the virtual key stands where no key belongs"),
     }

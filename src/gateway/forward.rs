@@ -74,7 +74,8 @@ async fn passed(
         web::check(&parts.headers, &options.origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
     }
     let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
-    let holding = session.holding(&head.key.digest(), &head.call()).await?;
+    let key = head.key.presented(&options.narrowed).map_err(|fault| badly(session, Bad::Key(fault)))?;
+    let holding = session.holding(&key, &head.call()).await?;
     let way = holding.way().cloned().ok_or_else(|| malformed(session, "nothing is there"))?;
     if head.websocket && !way.websocket {
         return Err(malformed(session, "no websocket is there"));

@@ -178,11 +178,11 @@ pub(super) fn strip_answer(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::key::generate;
+    use crate::wire::key::{Form, generate};
     use hyper::Request;
 
     fn read(target: &str, lines: &[(&str, &str)]) -> Result<Head, Bad> {
-        let key = generate().unwrap().0.expose(|text| String::from_utf8(text.to_vec()).unwrap());
+        let key = generate(Form::Key).unwrap().0.expose(|text| String::from_utf8(text.to_vec()).unwrap());
         let mut request = Request::builder().uri(target.replace("KEY", &key)).header("x-api-key", &key);
         for (name, value) in lines {
             request = request.header(*name, value.replace("KEY", &key));

@@ -134,12 +134,12 @@ fn whole(pieces: Pieces, seen: Seen) -> Inspected {
 impl Pieces {
     /// Whether the virtual key stands in them, across their borders too.
     fn windows_have(&self, head: &Head) -> bool {
-        let mut tail: Vec<u8> = Vec::new();
+        let (most, mut tail) = (head.key.len(), Vec::new());
         self.0.iter().any(|piece| {
-            let border = [&tail[..], &piece[..piece.len().min(KEY_MOST)]].concat();
+            let border = [&tail[..], &piece[..piece.len().min(most)]].concat();
             let found = head.key.is_in(piece) || head.key.is_in(&border);
-            tail = [&tail[..], &piece[piece.len().saturating_sub(KEY_MOST)..]].concat();
-            tail.drain(..tail.len().saturating_sub(KEY_MOST));
+            tail = [&tail[..], &piece[piece.len().saturating_sub(most)..]].concat();
+            tail.drain(..tail.len().saturating_sub(most));
             found
         })
     }
@@ -149,9 +149,6 @@ impl Pieces {
         UnsyncBoxBody::new(Chained { first: self.0, rest })
     }
 }
-
-/// More than a virtual key has.
-const KEY_MOST: usize = 64;
 
 struct Chained {
     first: VecDeque<Bytes>,

@@ -1,16 +1,19 @@
 //! Where clients put a key, and how the virtual one is taken out of there. Every such place is emptied, whatever stood
 //! in it; a key anywhere else is a leak.
 
-use crate::wire::{
-    Echo, EchoGuard,
-    key::{Shape, shape},
+use crate::{
+    broker::Presented,
+    wire::{
+        Echo, EchoGuard,
+        key::{Shape, digest, shape},
+        narrow::{Bounds, NarrowFault, Narrowed},
+    },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, HeaderName},
 };
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// Headers whose whole value is a key.
@@ -32,6 +35,10 @@ pub(super) enum KeyFault {
     Missing,
     /// Begins like one of ours, but was mistyped or cut.
     Damaged,
+    /// It is a ticket.
+    Ticket,
+    /// It is a narrower key, and narrower than the config allows.
+    TooLarge,
     /// Another credential, or a second virtual key, stands beside it or in its place.
     Foreign,
     /// It stands where no key belongs.
@@ -54,15 +61,27 @@ impl Key {
         take_protocol(headers, &mut found)?;
         let key = found.pop().ok_or(KeyFault::Missing)?;
         match shape(&key) {
-            Shape::Ours if found.iter().all(|other| *other == key) => Ok(Self(key)),
-            Shape::Ours | Shape::Foreign => Err(KeyFault::Foreign),
+            Shape::Ours | Shape::Narrowed if found.iter().all(|other| *other == key) => Ok(Self(key)),
+            Shape::Ours | Shape::Narrowed | Shape::Foreign => Err(KeyFault::Foreign),
             Shape::Damaged => Err(KeyFault::Damaged),
+            Shape::Ticket => Err(KeyFault::Ticket),
         }
     }
 
-    /// By what the ledger knows it.
-    pub(super) fn digest(&self) -> [u8; 32] {
-        Sha256::digest(&self.0[..]).into()
+    /// As the broker is to see it.
+    pub(super) fn presented(&self, bounds: &Bounds) -> Result<Presented, KeyFault> {
+        match shape(&self.0) {
+            Shape::Narrowed => Narrowed::parse(&self.0, bounds).map(Presented::Narrowed).map_err(|fault| match fault {
+                NarrowFault::TooLarge => KeyFault::TooLarge,
+                NarrowFault::Damaged => KeyFault::Damaged,
+            }),
+            Shape::Ours | Shape::Ticket | Shape::Damaged | Shape::Foreign => Ok(Presented::Key(digest(&self.0))),
+        }
+    }
+
+    /// Bytes of its text.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether it stands in some text too.
@@ -142,10 +161,11 @@ fn take_protocol(headers: &mut HeaderMap, found: &mut Vec<Zeroizing<Vec<u8>>>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::key::generate;
+    use crate::wire::key::{Form, generate};
+    use sha2::{Digest, Sha256};
 
     fn key() -> String {
-        generate().unwrap().0.expose(|text| String::from_utf8(text.to_vec()).unwrap())
+        generate(Form::Key).unwrap().0.expose(|text| String::from_utf8(text.to_vec()).unwrap())
     }
 
     fn taken(lines: &[(&str, &str)], query: &str) -> (Result<Key, KeyFault>, HeaderMap, String) {
@@ -177,7 +197,11 @@ mod tests {
         let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
         for (name, value) in places {
             let (found, headers, _) = taken(&[(name, &value), ("x-other", "1")], "");
-            assert_eq!(found.ok().map(|found| found.digest()), Some(digest), "{name}: {value}");
+            assert_eq!(
+                found.ok().map(|found| <[u8; 32]>::from(Sha256::digest(&found.0[..]))),
+                Some(digest),
+                "{name}: {value}"
+            );
             assert!(headers.values().all(|value| !value.to_str().unwrap().contains(&key)), "{name}");
             assert_eq!(headers["x-other"], "1");
         }

@@ -33,6 +33,8 @@ pub struct GatewayOptions {
     pub body_time: Duration,
     /// The largest body that is looked into, in bytes.
     pub look_bytes: usize,
+    /// How large a narrower key may be.
+    pub narrowed: crate::wire::narrow::Bounds,
     /// Origins of web pages that may call by TCP.
     pub origins: Vec<String>,
 }

@@ -6,10 +6,12 @@ mod hold;
 mod loan;
 mod probe;
 mod relay;
+mod seal;
 mod upstream;
 
 pub use probe::Proof;
 pub use relay::Witness;
+pub use seal::Seal;
 
 use crate::{
     audit::Audit,
@@ -20,10 +22,11 @@ use crate::{
     secret::Secret,
     upstream::Upstream,
     vault::{LendError, Listed, Vault},
-    wire,
+    wire::{self, key::Form},
 };
 use flight::Flights;
 use hold::{Holds, Payer};
+use seal::Sealer;
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
@@ -71,10 +74,28 @@ pub struct Minted {
     pub token: Secret,
     /// SHA-256 of a virtual key, by which it will be known again.
     pub digest: Option<[u8; 32]>,
+    /// The sealed seed of a virtual key's narrower ones.
+    pub seal: Seal,
+    /// SHA-256 of a ticket; the token is one then.
+    pub ticket: Option<[u8; 32]>,
     /// When it is over for us.
     pub deadline: Boottime,
     /// Unix seconds as the caller is told: never later than the provider's own.
     pub expires_at: u64,
+    /// The key's provider.
+    pub provider: String,
+    /// Where to use it, by protocol.
+    pub base_urls: Vec<(String, String)>,
+}
+
+/// What is given for a ticket.
+pub struct Redeemed {
+    /// The virtual key.
+    pub token: Secret,
+    /// Its SHA-256.
+    pub digest: [u8; 32],
+    /// The sealed seed of its narrower ones.
+    pub seal: Seal,
     /// The key's provider.
     pub provider: String,
     /// Where to use it, by protocol.
@@ -178,13 +199,14 @@ struct Inner {
     options: IssuerOptions,
     flights: Flights,
     holds: Holds,
+    sealer: Sealer,
 }
 
 impl Issuer {
     /// An issuer over a vault and a client.
     pub fn new(parts: IssuerParts, options: IssuerOptions) -> Self {
         let holds = Holds::new(options.mints_per_key);
-        Self(Arc::new(Inner { parts, options, flights: Flights::default(), holds }))
+        Self(Arc::new(Inner { parts, options, flights: Flights::default(), holds, sealer: Sealer::default() }))
     }
 
     /// Spends a permit.
@@ -255,14 +277,36 @@ impl Issuer {
         }
     }
 
+    /// A virtual key for a lease that has none yet, with its digest; and what whoever uses it must know of its key.
+    pub fn key(&self, key: &KeyName) -> Result<Redeemed, MintError> {
+        let provider = self.lent(key)?.meta.provider;
+        let base_urls = self.base_urls(&provider)?;
+        let (token, digest) = wire::key::generate(Form::Key).map_err(|_| MintError::Random)?;
+        let seal = self.sealed(&token, &digest)?;
+        Ok(Redeemed { token, digest, seal, provider, base_urls })
+    }
+
+    fn sealed(&self, token: &Secret, digest: &[u8; 32]) -> Result<Seal, MintError> {
+        let seed = token.expose(wire::narrow::seed);
+        Ok(*self.0.sealer.masked(&wire::narrow::mark(digest), &seed)?)
+    }
+
+    /// Where virtual keys of a provider are used, by protocol.
+    fn base_urls(&self, provider: &str) -> Result<Vec<(String, String)>, MintError> {
+        let gateway = &self.0.options.gateway;
+        Ok(self.recipe(provider)?.base_urls(&format!("{gateway}/{provider}")))
+    }
+
     fn mint_virtual(&self, permit: &Permit) -> Result<Minted, MintError> {
         let provider = self.0.parts.vault.provider(permit)?;
-        let gateway = &self.0.options.gateway;
-        let base_urls = self.recipe(&provider)?.base_urls(&format!("{gateway}/{provider}"));
-        let (token, digest) = wire::key::generate().map_err(|_| MintError::Random)?;
+        let base_urls = self.base_urls(&provider)?;
+        let form = if permit.ticket() { Form::Ticket } else { Form::Key };
+        let (token, digest) = wire::key::generate(form).map_err(|_| MintError::Random)?;
         Ok(Minted {
+            digest: Some(digest).filter(|_| form == Form::Key),
+            seal: self.sealed(&token, &digest)?,
+            ticket: Some(digest).filter(|_| form == Form::Ticket),
             token,
-            digest: Some(digest),
             deadline: permit.judged().plus(permit.ttl().duration()),
             expires_at: self.0.parts.clock.wall() + u64::from(permit.ttl().seconds()),
             provider,

@@ -47,6 +47,8 @@ impl Issuer {
         Ok(Minted {
             token: landed.token.expose(Secret::copied),
             digest: None,
+            seal: [0; 16],
+            ticket: None,
             deadline: landed.deadline,
             expires_at: landed.expires_at,
             provider: landed.provider.clone(),

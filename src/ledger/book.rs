@@ -6,22 +6,25 @@ use super::{
     deadlines::Deadlines,
     index::Index,
     limit::Meter,
+    node::{Bell, Nodes},
     owners::Owners,
     rate::Rates,
     slots::{self, Links, NONE, Slot, Slots},
     terms::{Shelf, Terms},
+    ticket::Tickets,
 };
 use crate::{
     clock::Boottime,
-    model::{KeyName, Kind, LeaseId, LeaseSummary, Selector},
+    model::{Kind, LeaseId, LeaseSummary},
     sys::{chance, pidfd::Pidfd, process::Process},
+    wire::narrow::mark,
 };
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
 use subtle::ConstantTimeEq;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 /// A lease to be entered.
 pub struct New {
@@ -29,6 +32,10 @@ pub struct New {
     pub terms: Arc<Terms>,
     /// SHA-256 of a virtual key's token.
     pub digest: Option<[u8; 32]>,
+    /// What its narrower keys are told by, sealed.
+    pub seal: [u8; 16],
+    /// SHA-256 of a ticket, for which a key will be given.
+    pub ticket: Option<[u8; 32]>,
     /// When it is over.
     pub deadline: Boottime,
     /// The same in Unix seconds, as the caller was told.
@@ -51,41 +58,13 @@ pub enum Full {
     Random,
 }
 
-/// Which leases to take back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// One.
-    Id(LeaseId),
-    /// One, if it is this user's.
-    OwnId(LeaseId, u32),
-    /// All of a key.
-    Key(KeyName),
-    /// All of principals with this selector.
-    Peer(Selector),
-    /// All.
-    All,
-}
-
-/// What a revocation did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Revoked {
-    /// Leases taken back.
-    pub leases: usize,
-    /// Of these, tokens that live on at the provider.
-    pub upstream: usize,
-    /// How long the last of them lives on, in seconds.
-    pub upstream_seconds: u64,
-    /// Leases left as they were because nobody knows this fact of their peer: no rule named it, or it was not readable.
-    pub unread: usize,
-}
-
 /// Ended leases that `leases --all` still shows.
 const REMEMBERED: usize = 1024;
 
 pub(super) struct Book {
-    options: LedgerOptions,
+    pub(super) options: LedgerOptions,
     pub(super) slots: Slots,
-    index: Index,
+    pub(super) index: Index,
     pub(super) shelf: Shelf,
     pub(super) owners: Owners,
     pub(super) deadlines: Deadlines,
@@ -94,7 +73,10 @@ pub(super) struct Book {
     rooms: usize,
     pub(super) ended: VecDeque<Entry>,
     /// By slot; a sender that is dropped cuts what runs on its lease.
-    pub(super) cuts: HashMap<u32, watch::Sender<()>>,
+    pub(super) cuts: HashMap<u32, Bell>,
+    /// Of leases whose narrower keys something is remembered of, by slot.
+    pub(super) nodes: HashMap<u32, Nodes>,
+    pub(super) tickets: Tickets,
     pub(super) rates: Rates,
     pub(super) meter: Meter,
 }
@@ -116,6 +98,8 @@ pub(super) struct Entry {
     pub(super) slot: Slot,
     terms: Arc<Terms>,
     owner_pid: Option<u32>,
+    /// Of what was redeemed for its key, or would have been.
+    pub(super) ticket: Option<[u8; 32]>,
     pub(super) state: &'static str,
 }
 
@@ -131,6 +115,7 @@ impl Entry {
             expires_in: if self.state == LIVE { u32::try_from(left).unwrap_or(u32::MAX) } else { 0 },
             uid: self.terms.uid,
             owner_pid: self.owner_pid,
+            recipient: self.terms.recipient.clone(),
             uses_left: (self.slot.uses != NONE).then_some(self.slot.uses),
             state: self.state,
         }
@@ -152,6 +137,8 @@ impl Book {
             rooms: 0,
             ended: VecDeque::new(),
             cuts: HashMap::new(),
+            nodes: HashMap::new(),
+            tickets: Tickets::default(),
             rates: Rates::default(),
             meter: Meter::default(),
         }
@@ -189,7 +176,8 @@ impl Book {
         let owner = owner.map_or(NONE, |process| self.owners.own(process, watch));
         let (uid, deadline) = (new.terms.uid, new.deadline.nanos());
         let number = self.slots.insert(Slot {
-            digest: new.digest.unwrap_or_default(),
+            digest: new.digest.as_ref().map(mark).unwrap_or_default(),
+            seal: new.seal,
             deadline,
             expires_at: new.expires_at,
             tag,
@@ -201,6 +189,9 @@ impl Book {
         });
         if let Some(digest) = new.digest {
             self.index.put(&digest, number);
+        }
+        if let Some(ticket) = new.ticket {
+            self.tickets.put(ticket, number);
         }
         if let Some(owner) = self.owners.at_mut(owner) {
             self.slots.link(number, &mut owner.first, Slot::of_owner);
@@ -229,32 +220,6 @@ impl Book {
             }
         }
         self.earliest()
-    }
-
-    pub(super) fn revoke(&mut self, which: &Which, wall: u64) -> Revoked {
-        let chosen: Vec<u32> = match which {
-            Which::Id(id) => self.slots.find(*id).into_iter().collect(),
-            Which::OwnId(id, uid) => {
-                let own = |number: &u32| self.terms(*number).is_some_and(|terms| terms.uid == *uid);
-                self.slots.find(*id).filter(own).into_iter().collect()
-            }
-            Which::Key(key) => self.numbers(|terms| terms.key == *key),
-            Which::Peer(selector) => {
-                let text = selector.to_string();
-                self.numbers(|terms| terms.peer.contains(&text))
-            }
-            Which::All => self.numbers(|_| true),
-        };
-        let mut revoked = Revoked { leases: chosen.len(), unread: self.unread(which), ..Default::default() };
-        for number in chosen {
-            let upstream = self.terms(number).is_some_and(|terms| terms.kind == Kind::Upstream);
-            let slot = self.remove(number, "revoked");
-            if upstream {
-                revoked.upstream += 1;
-                revoked.upstream_seconds = revoked.upstream_seconds.max(slot.expires_at.saturating_sub(wall));
-            }
-        }
-        revoked
     }
 
     /// The owner has ended: its virtual leases are dead; upstream tokens live on and stay listed until their end.
@@ -312,7 +277,7 @@ impl Book {
     pub(super) fn with_digest(&self, digest: &[u8; 32]) -> Option<(u32, &Slot)> {
         let number = self.index.at(digest)?;
         let slot = self.slots.at(number)?;
-        bool::from(slot.digest.ct_eq(digest)).then_some((number, slot))
+        bool::from(slot.digest.ct_eq(&mark(digest))).then_some((number, slot))
     }
 
     /// The leases whose terms are wanted; asked once for all that have them in common.
@@ -321,14 +286,7 @@ impl Book {
         self.slots.iter().filter(|(_, slot)| terms.contains(&slot.terms)).map(|(number, _)| number).collect()
     }
 
-    /// Leases of whose peer the fact that is asked for is not known.
-    fn unread(&self, which: &Which) -> usize {
-        let Which::Peer(Selector { fact, .. }) = which else { return 0 };
-        let tells = |text: &String| text.strip_prefix(fact.name()).is_some_and(|rest| rest.starts_with(':'));
-        self.numbers(|terms| !terms.peer.iter().any(tells)).len()
-    }
-
-    fn terms(&self, number: u32) -> Option<&Terms> {
+    pub(super) fn terms(&self, number: u32) -> Option<&Terms> {
         self.shelf.at(self.slots.at(number)?.terms).map(AsRef::as_ref)
     }
 
@@ -349,8 +307,10 @@ impl Book {
         }
         self.index.remove(&slot.digest, number);
         self.cuts.remove(&number);
+        self.nodes.remove(&number);
+        let ticket = self.tickets.remove(number);
         self.shelf.release(slot.terms);
-        if let Some(entry) = entry {
+        if let Some(entry) = entry.map(|entry| Entry { ticket, ..entry }) {
             self.meter.forget(entry.id);
             if let Some(user) = self.users.get_mut(&entry.terms.uid) {
                 self.slots.unlink(slot.of_user, &mut user.first, Slot::of_user);
@@ -379,6 +339,7 @@ impl Book {
             slot: slot.clone(),
             terms: self.shelf.at(slot.terms)?.clone(),
             owner_pid: self.owners.pid(slot.owner),
+            ticket: None,
             state,
         })
     }

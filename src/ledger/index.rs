@@ -10,16 +10,16 @@ impl Index {
         Self(vec![HashMap::new(); 256])
     }
 
-    pub(super) fn put(&mut self, digest: &[u8; 32], number: u32) {
+    pub(super) fn put(&mut self, digest: &[u8], number: u32) {
         self.0[usize::from(digest[0])].insert(prefix(digest), number);
     }
 
-    pub(super) fn at(&self, digest: &[u8; 32]) -> Option<u32> {
+    pub(super) fn at(&self, digest: &[u8]) -> Option<u32> {
         self.0[usize::from(digest[0])].get(&prefix(digest)).copied()
     }
 
     /// Forgets a digest, if it is this slot's.
-    pub(super) fn remove(&mut self, digest: &[u8; 32], number: u32) {
+    pub(super) fn remove(&mut self, digest: &[u8], number: u32) {
         let table = &mut self.0[usize::from(digest[0])];
         if table.get(&prefix(digest)) == Some(&number) {
             table.remove(&prefix(digest));
@@ -27,6 +27,6 @@ impl Index {
     }
 }
 
-fn prefix(digest: &[u8; 32]) -> u64 {
+fn prefix(digest: &[u8]) -> u64 {
     digest[1..9].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

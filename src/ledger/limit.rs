@@ -247,7 +247,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if self.open {
             let mut book = self.ledger.book();
-            book.give_back(self.lease);
+            book.give_back(self.lease, &self.cut.chain);
             book.meter.settle(&self.lines, &Claim::default());
         }
     }

@@ -6,24 +6,29 @@ mod deadlines;
 mod index;
 mod kept;
 mod limit;
+mod node;
 mod owners;
 mod pass;
 mod rate;
+mod revoke;
 mod slots;
 mod terms;
+mod ticket;
 mod usage;
 mod watch;
 
-pub use book::{Full, New, Revoked, Which};
+pub use book::{Full, New};
 pub use kept::Spending;
 pub use limit::{Claim, Over, Reservation};
+pub use node::Chain;
 pub use pass::{Cut, Held, Spent};
+pub use revoke::{Revoked, Which};
 pub use terms::Terms;
 pub use usage::{Counts, OTHER, Row, Sum, UsageBook, UsageOptions};
 
 use crate::{
     clock::{Boottime, Clock},
-    model::{LeaseId, LeaseSummary, Rate},
+    model::{LeaseId, LeaseSummary, Mark, Rate},
     sys::process::Process,
 };
 use book::Book;
@@ -38,6 +43,8 @@ pub struct LedgerOptions {
     pub leases: usize,
     /// Live leases of one user.
     pub leases_per_uid: usize,
+    /// Narrower keys of one lease that are counted or taken back.
+    pub narrowed_keys: usize,
 }
 
 /// All live leases. Clones are the same ledger.
@@ -98,11 +105,39 @@ impl Ledger {
         self.book().held(digest, self.clock.boot())
     }
 
+    /// The live lease of the virtual key whose token's SHA-256 begins so.
+    pub fn marked(&self, mark: &Mark) -> Result<Held, Spent> {
+        let book = self.book();
+        let number = book.marked(mark).ok_or_else(|| book.ended_as(mark))?;
+        book.held_at(number, self.clock.boot())
+    }
+
+    /// The live lease of the ticket with this SHA-256, redeemed or not.
+    pub fn ticketed(&self, digest: &[u8; 32]) -> Result<Held, Spent> {
+        self.book().ticketed(digest, self.clock.boot())
+    }
+
+    /// Gives a lease the virtual key that its ticket is redeemed for, by the key's SHA-256 and its
+    /// sealed seed: once. Another time the lease
+    /// ends, so that of many who race for it exactly one is given a key, and not for long.
+    pub fn redeem(&self, lease: LeaseId, key: [u8; 32], seal: [u8; 16]) -> Result<(), Spent> {
+        self.book().redeem(lease, key, seal, self.clock.boot())
+    }
+
+    /// Ends a lease whose key somebody else tried. Whether it was live.
+    pub fn freeze(&self, lease: LeaseId) -> bool {
+        self.book().freeze(lease)
+    }
+
     /// Takes one use of a lease and holds what the call may use, all under one lock: of many who race for the last of
     /// something exactly as many get it as it is enough for.
     pub fn take_use(&self, lease: LeaseId, claim: &Claim) -> Result<Reservation, Spent> {
-        let (now, wall) = (self.clock.boot(), self.clock.wall());
-        let (cut, lines) = self.book().take_use(lease, claim, now, wall)?;
+        self.take_narrowed(lease, Chain::default(), claim)
+    }
+
+    /// The same with a narrower key: every step of it must be live and have a use left too.
+    pub fn take_narrowed(&self, lease: LeaseId, chain: Chain, claim: &Claim) -> Result<Reservation, Spent> {
+        let (cut, lines) = self.book().take_use(lease, &chain, claim, &self.clock)?;
         Ok(Reservation::new(self.clone(), lease, lines, cut))
     }
 

@@ -2,13 +2,13 @@
 //! A use is taken under the ledger's one lock, so that of many who race for the last one exactly one wins.
 
 use super::{
-    Claim, Over, Terms,
-    book::Book,
+    Chain, Claim, Over, Terms,
+    book::{Book, Entry},
     limit::{Line, lines},
 };
 use crate::{
-    clock::Boottime,
-    model::{Day, Kind, LeaseId},
+    clock::{Boottime, Clock},
+    model::{Day, Kind, LeaseId, Node},
     sys::process::Process,
 };
 use std::sync::Arc;
@@ -24,8 +24,12 @@ pub struct Held {
     pub owner: Option<Process>,
     /// When it is over.
     pub deadline: Boottime,
+    /// The same in Unix seconds, as the caller was told.
+    pub expires_at: u64,
     /// Whether it has one use left.
     pub last: bool,
+    /// What its narrower keys are told by, sealed.
+    pub seal: [u8; 16],
 }
 
 /// Why a virtual key is good for nothing.
@@ -40,6 +44,12 @@ pub enum Spent {
     /// It was taken back, or its owner ended.
     #[error("the lease was revoked")]
     Revoked,
+    /// Its ticket was redeemed already; whoever tried again, somebody has it who should not.
+    #[error("the ticket was redeemed before, so its lease was revoked")]
+    Redeemed,
+    /// More of its narrower keys would have to be counted than are.
+    #[error("more narrower keys of the lease are counted than `narrowed_keys` allows")]
+    Crowded,
     /// No use is left.
     #[error("the lease has no uses left")]
     Exhausted,
@@ -48,21 +58,24 @@ pub enum Spent {
     Over(#[from] Over),
 }
 
-/// Ends when the lease does, however that comes about, and when the vault is locked.
+/// Ends when the lease does, however that comes about, when the narrower key does, and when the vault is locked.
 #[derive(Clone)]
-pub struct Cut(watch::Receiver<()>);
-
-impl Cut {
-    /// Returns when what runs on the lease must end.
-    pub async fn wait(&mut self) {
-        while self.0.changed().await.is_ok() {}
-    }
+pub struct Cut {
+    pub(super) bell: watch::Receiver<Vec<Node>>,
+    pub(super) chain: Chain,
+    pub(super) clock: Clock,
 }
 
 impl Book {
     /// The lease of a virtual key with this digest.
     pub(super) fn held(&self, digest: &[u8; 32], now: Boottime) -> Result<Held, Spent> {
-        let (number, slot) = self.with_digest(digest).ok_or_else(|| self.ended_as(digest))?;
+        let (number, _) = self.with_digest(digest).ok_or_else(|| self.ended_as(digest))?;
+        self.held_at(number, now)
+    }
+
+    /// The lease in a slot, if it is not over.
+    pub(super) fn held_at(&self, number: u32, now: Boottime) -> Result<Held, Spent> {
+        let slot = self.slots.at(number).ok_or(Spent::Unknown)?;
         if slot.deadline <= now.nanos() {
             return Err(Spent::Expired);
         }
@@ -71,7 +84,9 @@ impl Book {
             terms: self.shelf.at(slot.terms).ok_or(Spent::Unknown)?.clone(),
             owner: self.owners.process(slot.owner).cloned(),
             deadline: Boottime::from_nanos(slot.deadline),
+            expires_at: slot.expires_at,
             last: slot.uses == 1,
+            seal: slot.seal,
         })
     }
 
@@ -79,11 +94,13 @@ impl Book {
     pub(super) fn take_use(
         &mut self,
         lease: LeaseId,
+        chain: &Chain,
         claim: &Claim,
-        now: Boottime,
-        wall: u64,
+        clock: &Clock,
     ) -> Result<(Cut, Vec<Line>), Spent> {
+        let (now, wall) = (clock.boot(), clock.wall());
         let number = self.slots.find(lease).ok_or(Spent::Revoked)?;
+        self.may_go(number, chain, now)?;
         let slot = self.slots.at_mut(number).ok_or(Spent::Revoked)?;
         if slot.deadline <= now.nanos() {
             return Err(Spent::Expired);
@@ -101,14 +118,16 @@ impl Book {
         if slot.uses != super::slots::NONE {
             slot.uses -= 1;
         }
-        let sender = self.cuts.entry(number).or_insert_with(|| watch::channel(()).0);
-        Ok((Cut(sender.subscribe()), lines))
+        self.go(number, chain);
+        let bell = self.cuts.entry(number).or_insert_with(|| watch::Sender::new(Vec::new()));
+        Ok((Cut::new(bell, chain.clone(), clock.clone()), lines))
     }
 
     /// Gives back a use of which nothing came.
-    pub(super) fn give_back(&mut self, lease: LeaseId) {
-        let slot = self.slots.find(lease).and_then(|number| self.slots.at_mut(number));
-        if let Some(slot) = slot.filter(|slot| slot.uses != super::slots::NONE) {
+    pub(super) fn give_back(&mut self, lease: LeaseId, chain: &Chain) {
+        let Some(number) = self.slots.find(lease) else { return };
+        self.come_back(number, chain);
+        if let Some(slot) = self.slots.at_mut(number).filter(|slot| slot.uses != super::slots::NONE) {
             slot.uses += 1;
         }
     }
@@ -122,14 +141,23 @@ impl Book {
         doomed.len()
     }
 
+    /// A stranger has the key: the lease ends. Whether it was live.
+    pub(super) fn freeze(&mut self, lease: LeaseId) -> bool {
+        let number = self.slots.find(lease);
+        number.map(|number| self.remove(number, "frozen")).is_some()
+    }
+
     /// Everything that runs on a lease ends; the leases themselves stay.
     pub(super) fn cut_all(&mut self) {
         self.cuts.clear();
     }
 
-    /// How the key with this digest ended, if that is remembered.
-    fn ended_as(&self, digest: &[u8; 32]) -> Spent {
-        match self.ended.iter().rev().find(|entry| entry.slot.digest == *digest).map(|entry| entry.state) {
+    /// How the key or the ticket with this digest ended, if that is remembered.
+    pub(super) fn ended_as(&self, digest: &[u8]) -> Spent {
+        let is_it = |entry: &&Entry| {
+            digest.starts_with(&entry.slot.digest) || entry.ticket.as_ref().is_some_and(|ticket| ticket == digest)
+        };
+        match self.ended.iter().rev().find(is_it).map(|entry| entry.state) {
             Some("expired") => Spent::Expired,
             Some(_) => Spent::Revoked,
             None => Spent::Unknown,

@@ -1,12 +1,14 @@
 //! The leases themselves: 80 bytes each, in chunks that never move, so that growth never stops the loop.
 
-use crate::model::LeaseId;
+use crate::model::{LeaseId, Mark};
 
 /// One lease. `NONE` ends a list.
 #[derive(Clone)]
 pub(super) struct Slot {
-    /// SHA-256 of a virtual key's token; zeros for an upstream one.
-    pub(super) digest: [u8; 32],
+    /// The first half of the SHA-256 of a virtual key's token; zeros for an upstream one.
+    pub(super) digest: Mark,
+    /// What its narrower keys are told by, sealed.
+    pub(super) seal: [u8; 16],
     /// Nanoseconds of CLOCK_BOOTTIME.
     pub(super) deadline: u64,
     /// Unix seconds.
@@ -24,6 +26,8 @@ pub(super) struct Slot {
     /// `NONE`: no limit.
     pub(super) uses: u32,
 }
+
+const _: () = assert!(size_of::<Slot>() == 80, "at a million leases each byte of one counts");
 
 /// The neighbours in a list.
 #[derive(Clone, Copy)]
@@ -172,7 +176,8 @@ pub(super) fn id(number: u32, tag: u32) -> LeaseId {
 }
 
 const EMPTY: Slot = Slot {
-    digest: [0; 32],
+    digest: [0; 16],
+    seal: [0; 16],
     deadline: 0,
     expires_at: 0,
     tag: 0,

@@ -1,7 +1,7 @@
 //! What many leases have in common, kept once: at a million leases each byte of one counts.
 
 use crate::{
-    model::{Budget, KeyName, Kind, Scope},
+    model::{Budget, KeyName, Kind, Scope, Selector},
     policy::Risky,
 };
 use std::{
@@ -22,6 +22,8 @@ pub struct Terms {
     pub peer: Vec<String>,
     /// The principal's user.
     pub uid: u32,
+    /// Whom a virtual key is good for instead of the owner's processes.
+    pub recipient: Option<Selector>,
     /// What a virtual key is good for: every one must allow it.
     pub scopes: Vec<Scope>,
     /// What it takes to make a risky call.

@@ -1,12 +1,12 @@
 //! What the ledger promises, by a hand-wound clock.
 
 use super::*;
-use crate::model::{Budget, KeyName, Kind, Per};
+use crate::model::{Budget, KeyName, Kind, Node, NodeId, Per};
 use std::time::Duration;
 
 fn ledger(leases: usize, leases_per_uid: usize) -> (Ledger, crate::clock::Winder, Clock) {
     let (clock, winder) = Clock::manual(1_000_000);
-    (Ledger::new(LedgerOptions { leases, leases_per_uid }, clock.clone()), winder, clock)
+    (Ledger::new(LedgerOptions { leases, leases_per_uid, narrowed_keys: 4 }, clock.clone()), winder, clock)
 }
 
 fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
@@ -19,6 +19,7 @@ fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
             kind,
             peer,
             uid,
+            recipient: None,
             scopes: Vec::new(),
             risky: Default::default(),
             budget: Default::default(),
@@ -28,6 +29,8 @@ fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
         deadline: clock.boot().plus(Duration::from_secs(seconds)),
         expires_at: clock.wall() + seconds,
         uses: None,
+        ticket: None,
+        seal: [0; 16],
     }
 }
 
@@ -278,9 +281,20 @@ async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
 
 /// So many ask at the same moment, again and again, each for a use of a fresh lease; how many got it, in each round.
 fn raced(new: impl Fn(u8) -> New + Sync, clock: &Clock, claim: Claim) -> Vec<usize> {
+    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 4 }, clock.clone());
+    let enter = |round| ledger.enter(new(round), None).unwrap();
+    let take = |_, id| ledger.take_use(id, &claim).map(|taken| taken.settle(&claim));
+    crowded(&ledger, enter, take)
+}
+
+/// The same for whatever they do.
+fn crowded(
+    ledger: &Ledger,
+    enter: impl Fn(u8) -> LeaseId + Sync,
+    race: impl Fn(usize, LeaseId) -> Result<(), Spent> + Sync,
+) -> Vec<usize> {
     const RACERS: usize = 64;
     const ROUNDS: usize = 1000;
-    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
     let (start, end) = (std::sync::Barrier::new(RACERS), std::sync::Barrier::new(RACERS));
     let lease = Mutex::new(LeaseId(0));
     let won: Vec<std::sync::atomic::AtomicUsize> = (0..ROUNDS).map(|_| 0.into()).collect();
@@ -290,13 +304,12 @@ fn raced(new: impl Fn(u8) -> New + Sync, clock: &Clock, claim: Claim) -> Vec<usi
                 for (round, won) in won.iter().enumerate() {
                     if end.wait().is_leader() {
                         ledger.revoke(&Which::All);
-                        *lease.lock().unwrap() = ledger.enter(new(round as u8), None).unwrap();
+                        *lease.lock().unwrap() = enter(round as u8);
                     }
                     start.wait();
                     let id = *lease.lock().unwrap();
-                    if let Ok(taken) = ledger.take_use(id, &claim) {
+                    if race(round, id).is_ok() {
                         won.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        taken.settle(&claim);
                     }
                 }
             });
@@ -323,6 +336,66 @@ fn of_64_who_race_for_the_last_tokens_as_many_win_as_they_are_enough_for() {
         let won = raced(new, &clock, Claim { tokens: 100, cost_micros: 5 });
         assert!(won.iter().all(|won| *won == winners), "{winners}: {won:?}");
     }
+}
+
+#[test]
+fn of_64_who_race_for_the_last_ticket_one_wins_a_thousand_times_and_the_lease_ends() {
+    let (_, _winder, clock) = ledger(1, 1);
+    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 4 }, clock.clone());
+    let new = |n: u8| New { digest: None, ticket: Some([n; 32]), ..lease(&clock, 1, Kind::Virtual, 60, 0) };
+    let race = |round: usize, id: LeaseId| {
+        let ticket = [round as u8; 32];
+        // Each looks first, as the broker does; whoever is too late for that hears that it is over.
+        let held = ledger.ticketed(&ticket)?;
+        assert_eq!(held.lease, id);
+        ledger.redeem(id, wide(round as u32), [0; 16])
+    };
+    let won = crowded(&ledger, |n| ledger.enter(new(n), None).unwrap(), race);
+    assert!(won.iter().all(|won| *won == 1), "{won:?}");
+    assert!((0..1000).all(|n| ledger.held(&wide(n)).err() != Some(Spent::Exhausted)));
+    assert_eq!(ledger.count(), 0, "the other 63 ended every one of them");
+}
+
+#[test]
+fn a_lease_with_a_ticket_has_no_key_before_it_is_redeemed_and_none_after_the_second_time() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    let new = |ticket: u8| New { digest: None, ticket: Some([ticket; 32]), ..lease(&clock, 1, Kind::Virtual, 60, 0) };
+    let (one, two) = (ledger.enter(new(1), None).unwrap(), ledger.enter(new(2), None).unwrap());
+    assert_eq!(ledger.held(&[1; 32]).err(), Some(Spent::Unknown), "a ticket is no key");
+    assert_eq!(ledger.held(&[0; 32]).err(), Some(Spent::Unknown), "nor is nothing");
+    assert_eq!(ledger.ticketed(&[3; 32]).err(), Some(Spent::Unknown));
+    assert_eq!((ledger.ticketed(&[1; 32]).unwrap().lease, ledger.redeem(one, [7; 32], [0; 16])), (one, Ok(())));
+    assert_eq!(ledger.held(&[7; 32]).unwrap().lease, one);
+    assert!(ledger.ticketed(&[1; 32]).is_ok(), "it is remembered");
+    assert_eq!(ledger.redeem(one, [8; 32], [0; 16]), Err(Spent::Redeemed));
+    assert_eq!(
+        (ledger.held(&[7; 32]).err(), ledger.held(&[8; 32]).err()),
+        (Some(Spent::Revoked), Some(Spent::Unknown))
+    );
+    assert_eq!(ledger.ticketed(&[1; 32]).err(), Some(Spent::Revoked));
+    winder.advance(Duration::from_secs(60));
+    assert_eq!(
+        (ledger.ticketed(&[2; 32]).err(), ledger.redeem(two, [9; 32], [0; 16])),
+        (Some(Spent::Expired), Err(Spent::Expired))
+    );
+    winder.advance(Duration::from_secs(1));
+    ledger.reap(9);
+    assert_eq!(ledger.ticketed(&[2; 32]).err(), Some(Spent::Expired));
+}
+
+#[test]
+fn a_lease_for_somebody_is_found_by_whom_it_is_for() {
+    let (ledger, _winder, clock) = ledger(9, 9);
+    let new = lease(&clock, 1, Kind::Virtual, 60, 1);
+    let terms = Terms { recipient: "unit:job.service".parse().ok(), ..(*new.terms).clone() };
+    ledger.enter(New { terms: Arc::new(terms), ..new }, None).unwrap();
+    ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 2), None).unwrap();
+    let revoked = ledger.revoke(&Which::Peer("unit:job.service".parse().unwrap()));
+    assert_eq!((revoked.leases, revoked.unread), (1, 1), "of the other nobody knows");
+    let id = ledger.held(&[2; 32]).unwrap().lease;
+    assert!(ledger.freeze(id) && !ledger.freeze(id));
+    assert_eq!(ledger.held(&[2; 32]).err(), Some(Spent::Revoked));
+    assert_eq!(ledger.list(None, Ended::Shown).last().unwrap().state, "frozen");
 }
 
 fn bounded(new: New, budget: Budget) -> New {
@@ -356,7 +429,7 @@ fn what_was_held_and_not_used_comes_back() {
     let wait = crate::model::Day::left(clock.wall());
     assert_eq!(over(again, 1), Some(Spent::Over(Over::Day(wait))), "a new lease is no new day");
     assert_eq!(over(others, 100), None);
-    let restarted = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
+    let restarted = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 4 }, clock.clone());
     restarted.restore(ledger.spendings());
     let budget = Budget { tokens: Some(100), ..Budget::default() };
     let id = restarted.enter(bounded(lease(&clock, 1, Kind::Virtual, 60, 1), budget), None).unwrap();
@@ -378,4 +451,89 @@ fn calls_are_bounded_in_time_and_at_a_time() {
     drop(second);
     assert!(take(one).is_ok());
     assert!(matches!(take(one).err(), Some(Spent::Over(Over::Rate(1..)))));
+}
+
+fn node(name: u8) -> Node {
+    [name; 8]
+}
+
+fn chain(steps: &[(u8, Option<u32>)]) -> Chain {
+    Chain { steps: steps.iter().map(|(name, most)| (node(*name), *most)).collect(), until: None }
+}
+
+#[test]
+fn a_narrower_keys_uses_are_its_own_and_its_ancestors() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
+    let take = |steps: &[(u8, Option<u32>)]| ledger.take_narrowed(id, chain(steps), &Claim::default());
+    let spend = |steps: &[(u8, Option<u32>)]| take(steps).map(|taken| taken.settle(&Claim::default())).err();
+    let (mother, son, daughter) = ((1, Some(3)), (2, Some(2)), (3, None));
+    drop(take(&[mother, son]).unwrap());
+    assert_eq!([(); 2].map(|()| spend(&[mother, son])), [None; 2], "what came to nothing was given back");
+    assert_eq!(spend(&[mother, son]), Some(Spent::Exhausted), "the son's are gone");
+    assert_eq!(
+        (spend(&[mother, daughter]), spend(&[mother, daughter])),
+        (None, Some(Spent::Exhausted)),
+        "the mother's"
+    );
+    assert_eq!((spend(&[mother]), spend(&[])), (Some(Spent::Exhausted), None));
+    let until = |seconds| Chain { until: Some(clock.boot().plus(Duration::from_secs(seconds))), ..Chain::default() };
+    let (soon, later) = (until(5), until(100));
+    let spend = |chain: &Chain| ledger.take_narrowed(id, chain.clone(), &Claim::default()).err();
+    assert_eq!((spend(&soon), spend(&later)), (None, None));
+    winder.advance(Duration::from_secs(5));
+    assert_eq!((spend(&soon), spend(&later)), (Some(Spent::Expired), None));
+    winder.advance(Duration::from_secs(55));
+    assert_eq!(spend(&later), Some(Spent::Expired), "the child never outlives its lease");
+}
+
+#[tokio::test]
+async fn a_revoked_node_takes_its_subtree_along_and_nobody_else() {
+    let (ledger, _winder, clock) = ledger(9, 9);
+    let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
+    let take = |steps: &[u8]| {
+        let steps: Vec<_> = steps.iter().map(|name| (*name, None)).collect();
+        ledger.take_narrowed(id, chain(&steps), &Claim::default())
+    };
+    let mut cuts = [&[][..], &[1], &[1, 2], &[1, 2, 3], &[1, 4]].map(|steps| take(steps).unwrap().cut());
+    let revoke = |name, uid| ledger.revoke(&Which::Node(NodeId { mark: [7; 16], node: node(name) }, uid)).leases;
+    assert_eq!((revoke(2, Some(2)), revoke(2, Some(1)), revoke(2, Some(1))), (0, 1, 0), "its user alone, and once");
+    let mut ended = Vec::new();
+    for cut in &mut cuts {
+        ended.push(tokio::time::timeout(Duration::from_millis(1), cut.wait()).await.is_ok());
+    }
+    assert_eq!(ended, [false, false, true, true, false], "what runs on the subtree is cut");
+    assert_eq!((take(&[1, 2]).err(), take(&[1, 2, 9]).err()), (Some(Spent::Revoked), Some(Spent::Revoked)));
+    assert!(take(&[1, 4]).is_ok() && take(&[2, 1]).is_err() && ledger.held(&[7; 32]).is_ok());
+    assert_eq!(ledger.revoke(&Which::Node(NodeId { mark: [8; 16], node: node(1) }, None)).leases, 0);
+}
+
+#[test]
+fn of_narrower_keys_so_many_are_remembered_and_a_revocation_is_never_forgotten() {
+    let (ledger, _winder, clock) = ledger(9, 9);
+    let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
+    let spend = |steps: &[(u8, Option<u32>)]| {
+        ledger.take_narrowed(id, chain(steps), &Claim::default()).map(|taken| taken.settle(&Claim::default())).err()
+    };
+    assert_eq!((1..=3).filter_map(|name| spend(&[(name, Some(9))])).next(), None);
+    assert_eq!(spend(&[(4, Some(9)), (5, Some(9))]), Some(Spent::Crowded), "two more are one too many");
+    assert_eq!(spend(&[(4, None), (5, Some(9))]), None);
+    assert_eq!(
+        (spend(&[(6, Some(9))]), spend(&[(6, None)]), spend(&[(1, Some(9))])),
+        (Some(Spent::Crowded), None, None)
+    );
+    let revoked = ledger.revoke(&Which::Node(NodeId { mark: [7; 16], node: node(6) }, None));
+    assert_eq!((revoked.leases, ledger.held(&[7; 32]).err()), (1, Some(Spent::Revoked)), "rather the whole lease ends");
+}
+
+#[test]
+fn of_64_who_race_for_a_narrower_keys_last_use_one_wins_a_thousand_times() {
+    let (_, _winder, clock) = ledger(1, 1);
+    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 4 }, clock.clone());
+    let enter = |digest| ledger.enter(lease(&clock, 1, Kind::Virtual, 60, digest), None).unwrap();
+    let race = |_, id| {
+        let taken = ledger.take_narrowed(id, chain(&[(1, Some(9)), (2, Some(1))]), &Claim::default());
+        taken.map(|taken| taken.settle(&Claim::default()))
+    };
+    assert!(crowded(&ledger, enter, race).iter().all(|won| *won == 1));
 }

@@ -7,6 +7,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("gateway", include_str!("gateway.md")),
     ("providers", include_str!("providers.md")),
     ("sandboxes", include_str!("sandboxes.md")),
+    ("narrow", include_str!("narrow.md")),
     ("audit", include_str!("audit.md")),
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
@@ -23,6 +24,8 @@ pub mod gateway {}
 pub mod providers {}
 #[doc = include_str!("sandboxes.md")]
 pub mod sandboxes {}
+#[doc = include_str!("narrow.md")]
+pub mod narrow {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
 #[doc = include_str!("usage.md")]

@@ -1,6 +1,6 @@
 //! What is handed out. A `Lease` holds its token and is spent by the answer; a `LeaseSummary` may be shown.
 
-use super::{KeyName, Kind, Malformed, hex::Hex};
+use super::{KeyName, Kind, Malformed, Selector, hex::Hex};
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -54,6 +54,8 @@ pub struct Lease {
     pub kind: Kind,
     /// The secret bytes.
     pub token: Secret,
+    /// Whether they are a ticket, for which the key is given.
+    pub ticket: bool,
     /// Unix seconds; never later than the provider's own.
     pub expires_at: u64,
     /// Whole seconds left when the answer was made, rounded down.
@@ -83,9 +85,12 @@ pub struct LeaseSummary {
     pub uid: u32,
     /// The process it lives and dies with, for people to read; none when detached.
     pub owner_pid: Option<u32>,
+    /// Whom a virtual key is good for instead of that process's own.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Selector>,
     /// Uses left of a virtual key; none when unlimited or upstream.
     pub uses_left: Option<u32>,
-    /// `live`, `revoked`, `expired` or `exhausted`.
+    /// `live`, `revoked`, `expired` or `frozen`: ended because a stranger tried its key.
     pub state: &'static str,
 }
 

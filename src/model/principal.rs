@@ -2,7 +2,7 @@
 //! A fact that could not be read is absent, and never guessed.
 
 use super::Malformed;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf, str::FromStr};
 
 /// The kinds of facts that a rule may name.
@@ -55,6 +55,9 @@ pub struct Selector {
     pub value: String,
 }
 
+/// Bytes of a selector's value: leases keep selectors.
+const SELECTOR_BYTES: usize = 1024;
+
 impl FromStr for Selector {
     type Err = Malformed;
 
@@ -62,10 +65,19 @@ impl FromStr for Selector {
         let fault = || Malformed::new("a selector is written uid:1000, unit:ci.service or exe:/usr/bin/curl");
         let (name, value) = text.split_once(':').ok_or_else(fault)?;
         let fact = Fact::ALL.into_iter().find(|fact| fact.name() == name).ok_or_else(fault)?;
-        if matches!(fact, Fact::Uid | Fact::Gid | Fact::PidNs) && value.parse::<u32>().is_err() {
-            return Err(Malformed::new(format!("{} is a number", fact.name())));
+        if value.is_empty() || value.len() > SELECTOR_BYTES {
+            return Err(Malformed::new(format!("a selector's value has 1 to {SELECTOR_BYTES} bytes")));
         }
-        Ok(Self { fact, value: value.to_owned() })
+        // One way to write each value: it is compared as text.
+        let value = match fact {
+            Fact::Uid | Fact::Gid | Fact::PidNs => {
+                let number: u32 = value.parse().map_err(|_| Malformed::new(format!("{} is a number", fact.name())))?;
+                number.to_string()
+            }
+            Fact::ExeSha256 => value.to_ascii_lowercase(),
+            Fact::Unit | Fact::Cgroup | Fact::Exe | Fact::Socket => value.to_owned(),
+        };
+        Ok(Self { fact, value })
     }
 }
 
@@ -78,6 +90,13 @@ impl fmt::Display for Selector {
 impl Serialize for Selector {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Selector {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -119,8 +138,79 @@ impl Principal {
         }
     }
 
+    /// Whether this very fact is known of it. A path that is no UTF-8 is no text's: it must not be made to fit by
+    /// replacement characters.
+    pub fn is(&self, Selector { fact, value }: &Selector) -> bool {
+        match fact {
+            Fact::Exe => self.exe.as_ref().and_then(|path| path.to_str()) == Some(value),
+            fact => self.fact(*fact).as_ref() == Some(value),
+        }
+    }
+
+    /// A peer that exists only in a question. Of what is not told it has nothing: its numbers stand for nobody.
+    ///
+    /// # Errors
+    /// A number that is none.
+    pub fn imagined(selectors: &[Selector]) -> Result<Self, Malformed> {
+        let mut principal = Self {
+            uid: u32::MAX,
+            gid: u32::MAX,
+            pid: 0,
+            unit: None,
+            cgroup: None,
+            exe: None,
+            exe_sha256: None,
+            pid_ns: None,
+            socket: "broker",
+        };
+        for Selector { fact, value } in selectors {
+            let number = || value.parse().map_err(|_| Malformed(format!("{} is a number", fact.name())));
+            match fact {
+                Fact::Uid => principal.uid = number()?,
+                Fact::Gid => principal.gid = number()?,
+                Fact::Unit => principal.unit = Some(value.clone()),
+                Fact::Cgroup => principal.cgroup = Some(value.clone()),
+                Fact::Exe => principal.exe = Some(value.into()),
+                Fact::ExeSha256 => principal.exe_sha256 = Some(value.clone()),
+                Fact::PidNs => principal.pid_ns = Some(number()?.into()),
+                Fact::Socket => {}
+            }
+        }
+        Ok(principal)
+    }
+
     /// All facts that are known, in a fixed order.
     pub fn selectors(&self) -> Vec<Selector> {
         Fact::ALL.into_iter().filter_map(|fact| self.fact(fact).map(|value| Selector { fact, value })).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_has_one_spelling_and_a_bound() {
+        let read = |text: &str| text.parse::<Selector>().map(|selector| selector.to_string()).ok();
+        assert_eq!(read("uid:+01000").as_deref(), Some("uid:1000"));
+        assert_eq!(read("exe_sha256:ABC").as_deref(), Some("exe_sha256:abc"));
+        assert_eq!(read("unit:Ci.service").as_deref(), Some("unit:Ci.service"));
+        assert_eq!(
+            read(&format!("exe:{}", "x".repeat(SELECTOR_BYTES))).map(|text| text.len()),
+            Some(SELECTOR_BYTES + 4)
+        );
+        for bad in ["", "uid:", "uid:me", "exe", "name:x", &format!("exe:{}", "x".repeat(SELECTOR_BYTES + 1))] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_nobodys() {
+        use std::os::unix::ffi::OsStringExt;
+        let mut principal = Principal::imagined(&["exe:/bin/x".parse().unwrap()]).unwrap();
+        assert!(principal.is(&"exe:/bin/x".parse().unwrap()) && !principal.is(&"exe:/bin/y".parse().unwrap()));
+        assert!(!principal.is(&"unit:x.service".parse().unwrap()), "an absent fact is nobody's");
+        principal.exe = Some(std::ffi::OsString::from_vec(b"/bin/\xff".to_vec()).into());
+        assert!(!principal.is(&"exe:/bin/\u{fffd}".parse().unwrap()));
     }
 }

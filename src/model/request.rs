@@ -1,6 +1,6 @@
 //! What is asked for. Never says whether it may be had.
 
-use super::{KeyName, Malformed, Object, Pattern, Ttl};
+use super::{KeyName, Malformed, Object, Pattern, Selector, Ttl};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{num::NonZeroU32, str::FromStr};
 
@@ -22,12 +22,18 @@ pub struct Request {
     /// How often a virtual key may be used; left out: the rule's maximum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<NonZeroU32>,
-    /// Whose life the lease shares.
-    #[serde(default)]
-    pub owner: Owner,
+    /// Whose life the lease shares; left out, the caller's, or nobody's where the lease is for somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
     /// Narrows what a virtual key is good for.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "scope")]
     pub scope: Option<Scope>,
+    /// Whom a virtual key is good for instead of the owner's processes.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Selector>,
+    /// Whether a ticket is given in the key's place, which the recipient redeems once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ticket: bool,
 }
 
 /// Who made the token.

@@ -1,6 +1,6 @@
 //! Why a key is given or not, rule by rule, for `sixty why`. It tells what `judge` would do; it makes no permit.
 
-use super::Rules;
+use super::{Given, Rules, given::given};
 use crate::model::{KeyName, Principal};
 use serde::Serialize;
 
@@ -11,6 +11,8 @@ pub struct Explanation {
     pub decides: Option<String>,
     /// One for each rule that was looked at, in order.
     pub steps: Vec<Step>,
+    /// What the deciding rule gives.
+    pub gives: Vec<Given>,
 }
 
 /// What one rule says.
@@ -46,10 +48,10 @@ pub fn explain(rules: &Rules, principal: &Principal, key: &KeyName) -> Explanati
         let decides = step.failed.is_none();
         steps.push(step);
         if decides {
-            return Explanation { decides: Some(rule.name.clone()), steps };
+            return Explanation { decides: Some(rule.name.clone()), steps, gives: given(rule) };
         }
     }
-    Explanation { decides: None, steps }
+    Explanation { decides: None, steps, gives: Vec::new() }
 }
 
 #[cfg(test)]
@@ -75,6 +77,8 @@ mod tests {
             detach: Detach::Refused,
             risky: Default::default(),
             bearer: Bearer::NotEnough,
+            recipients: Vec::new(),
+            theft: Default::default(),
             budget: Default::default(),
         };
         let rules = Rules(vec![

@@ -27,8 +27,20 @@ pub enum Denial {
         /// The deciding rule.
         rule: String,
     },
+    /// The deciding rule lets nobody mint for this recipient.
+    #[error("rule `{rule}` gives no lease for that recipient")]
+    Recipient {
+        /// The deciding rule.
+        rule: String,
+    },
+    /// The caller wants a lease for somebody else to hang on a process of its own, or a ticket for nobody.
+    #[error("rule `{rule}` gives a lease for somebody else without an owner, and a ticket for somebody alone")]
+    Owned {
+        /// The deciding rule.
+        rule: String,
+    },
     /// The caller wants to narrow what only the provider could narrow.
-    #[error("rule `{rule}` gives an upstream token, which cannot be narrowed by scope or uses")]
+    #[error("rule `{rule}` gives an upstream token, which cannot be narrowed by scope or uses, nor bound to anybody")]
     Unnarrowed {
         /// The deciding rule.
         rule: String,
@@ -50,6 +62,8 @@ impl Denial {
             Denial::NoRule => None,
             Denial::Kind { rule, .. }
             | Denial::Detached { rule }
+            | Denial::Recipient { rule }
+            | Denial::Owned { rule }
             | Denial::Unnarrowed { rule }
             | Denial::TooShort { rule, .. } => Some(rule),
         }
@@ -65,12 +79,11 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
             return Err(Denial::Kind { rule: rule.name.clone(), kind: asked.map_or("such", |kind| kind.name()) });
         }
     };
-    if kind == Kind::Upstream && (request.scope.is_some() || request.uses.is_some()) {
+    let bound = request.recipient.is_some() || request.ticket;
+    if kind == Kind::Upstream && (request.scope.is_some() || request.uses.is_some() || bound) {
         return Err(Denial::Unnarrowed { rule: rule.name.clone() });
     }
-    if request.owner == Owner::Detached && rule.detach == Detach::Refused {
-        return Err(Denial::Detached { rule: rule.name.clone() });
-    }
+    let owner = owner(rule, request)?;
     let ttl = request.ttl.unwrap_or(rule.ttl.default).min(rule.ttl.max);
     let min_remaining = request.min_remaining.unwrap_or(ttl.seconds() / 3);
     // Minting takes time: a whole life is never left.
@@ -84,7 +97,9 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         ttl,
         min_remaining,
         uses: least(request.uses.map(NonZeroU32::get), rule.uses),
-        owner: request.owner,
+        owner,
+        recipient: request.recipient.clone(),
+        ticket: request.ticket,
         scopes: std::iter::once(rule.scope.clone()).chain(request.scope.clone()).collect(),
         risky: rule.risky,
         budget: rule.budget,
@@ -93,6 +108,19 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         holder: holder(rule, principal),
         judged: now,
     })
+}
+
+/// Whose life the lease shares. A lease for somebody else has no owner: whom it is for may be started later, and again.
+fn owner(rule: &Rule, request: &Request) -> Result<Owner, Denial> {
+    let name = || rule.name.clone();
+    match (&request.recipient, request.owner) {
+        (Some(recipient), _) if !rule.gives_to(recipient) => Err(Denial::Recipient { rule: name() }),
+        (Some(_), Some(Owner::Caller | Owner::Parent)) => Err(Denial::Owned { rule: name() }),
+        (Some(_), None | Some(Owner::Detached)) => Ok(Owner::Detached),
+        (None, _) if request.ticket => Err(Denial::Owned { rule: name() }),
+        (None, Some(Owner::Detached)) if rule.detach == Detach::Refused => Err(Denial::Detached { rule: name() }),
+        (None, owner) => Ok(owner.unwrap_or_default()),
+    }
 }
 
 /// The smaller of two limits, where none means no limit.
@@ -134,6 +162,8 @@ mod tests {
             detach: Detach::Refused,
             risky: Default::default(),
             bearer: Bearer::NotEnough,
+            recipients: Vec::new(),
+            theft: Default::default(),
             budget: Default::default(),
         }
     }
@@ -198,6 +228,49 @@ mod tests {
         let rules = Rules(vec![rule("mine", vec![])]);
         let refused = judged(&rules, 1, r#"{"key":"dashscope/main","owner":"detached"}"#).err();
         assert_eq!(refused, Some(Denial::Detached { rule: "mine".into() }));
+    }
+
+    #[test]
+    fn a_lease_for_somebody_else_needs_the_rules_word_and_has_no_owner() {
+        let mut mine = rule("mine", vec![]);
+        let ask = |rules: &Rules, more: &str| judged(rules, 1, &format!(r#"{{"key":"dashscope/main",{more}}}"#));
+        let nobody = Rules(vec![mine.clone()]);
+        assert_eq!(
+            ask(&nobody, r#""for":"uid:1""#).err(),
+            Some(Denial::Recipient { rule: "mine".into() }),
+            "not even oneself"
+        );
+        mine.recipients = vec![Condition::Unit("job-*.service".parse().unwrap()), Condition::Uid(7)];
+        let rules = Rules(vec![mine]);
+        for good in ["unit:job-1.service", "uid:7", "uid:07"] {
+            let permit = ask(&rules, &format!(r#""for":"{good}""#)).unwrap();
+            assert_eq!(
+                (permit.owner(), permit.ticket()),
+                (Owner::Detached, false),
+                "the rule allows no detached lease otherwise"
+            );
+        }
+        for bad in [
+            "unit:ci.service",
+            "unit:job-a/b.service",
+            "uid:8",
+            "uid:4294967295",
+            "gid:7",
+            "exe:/job-1.service",
+            "socket:broker",
+        ] {
+            assert_eq!(
+                ask(&rules, &format!(r#""for":"{bad}""#)).err(),
+                Some(Denial::Recipient { rule: "mine".into() }),
+                "{bad}"
+            );
+        }
+        let owned = Some(Denial::Owned { rule: "mine".into() });
+        assert_eq!(ask(&rules, r#""for":"uid:7","owner":"parent""#).err(), owned);
+        assert_eq!(ask(&rules, r#""ticket":true"#).err(), owned, "a ticket is for somebody");
+        assert!(ask(&rules, r#""for":"uid:7","ticket":true"#).unwrap().ticket());
+        let upstream = ask(&rules, r#""for":"uid:7","kind":"upstream""#).err();
+        assert_eq!(upstream, Some(Denial::Unnarrowed { rule: "mine".into() }));
     }
 
     #[test]

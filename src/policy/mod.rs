@@ -2,13 +2,15 @@
 //! Pure: it reads no file, no clock and no counter, and it never denies by accident what it cannot parse.
 
 mod explain;
+mod given;
 mod judge;
 mod pass;
 mod permit;
 mod rule;
 
 pub use explain::{Explanation, Step, explain};
+pub use given::Given;
 pub use judge::{Denial, judge};
 pub use pass::{Granted, OutOfScope, Use, looks_at_models, pass};
 pub use permit::Permit;
-pub use rule::{Bearer, Condition, Detach, Needs, Risky, Rule, Rules, TtlRange};
+pub use rule::{Bearer, Condition, Detach, Needs, Risky, Rule, Rules, Theft, TtlRange};

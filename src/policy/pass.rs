@@ -88,6 +88,8 @@ pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Pe
         min_remaining: 0,
         uses: None,
         owner: Owner::Caller,
+        recipient: None,
+        ticket: false,
         scopes: Vec::new(),
         risky: granted.risky,
         budget: Budget::default(),

@@ -3,7 +3,7 @@
 use super::Risky;
 use crate::{
     clock::Boottime,
-    model::{Budget, KeyName, Kind, Owner, Rate, Scope, Ttl},
+    model::{Budget, KeyName, Kind, Owner, Rate, Scope, Selector, Ttl},
 };
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Permit {
     pub(super) min_remaining: u32,
     pub(super) uses: Option<u32>,
     pub(super) owner: Owner,
+    pub(super) recipient: Option<Selector>,
+    pub(super) ticket: bool,
     pub(super) scopes: Vec<Scope>,
     pub(super) risky: Risky,
     pub(super) budget: Budget,
@@ -72,6 +74,14 @@ impl Permit {
     /// Whose life the lease shares.
     pub fn owner(&self) -> Owner {
         self.owner
+    }
+    /// Whom a virtual key is good for instead of the owner's processes.
+    pub fn recipient(&self) -> Option<&Selector> {
+        self.recipient.as_ref()
+    }
+    /// Whether the recipient redeems a ticket for it.
+    pub fn ticket(&self) -> bool {
+        self.ticket
     }
     /// What a virtual key is good for: every one of these must allow it.
     pub fn scopes(&self) -> &[Scope] {

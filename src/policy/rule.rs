@@ -1,6 +1,6 @@
 //! Rules as data: one line of policy each. Deny by default: an empty list of rules gives nothing to anybody.
 
-use crate::model::{Budget, Fact, KeyName, Kind, Pattern, Principal, Rate, Scope, Ttl};
+use crate::model::{Budget, Fact, KeyName, Kind, Pattern, Principal, Rate, Scope, Selector, Ttl};
 use std::{collections::BTreeSet, time::Duration};
 
 /// All rules, in the order in which they are read.
@@ -33,6 +33,8 @@ impl Rules {
             detach: Detach::Allowed,
             risky: Risky::default(),
             bearer: Bearer::NotEnough,
+            recipients: Vec::new(),
+            theft: Theft::default(),
             budget: Budget::default(),
         }])
     }
@@ -51,6 +53,11 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// What must be known to tell whether a peer has this one fact.
+    pub fn only(fact: Fact) -> Self {
+        Self { facts: BTreeSet::from([fact]), before_hash: vec![Vec::new()] }
+    }
+
     /// Whether some rule names it.
     pub fn name(&self, fact: Fact) -> bool {
         self.facts.contains(&fact)
@@ -97,6 +104,10 @@ pub struct Rule {
     pub risky: Risky,
     /// Whether a virtual key is good for a peer of which nothing can be told.
     pub bearer: Bearer,
+    /// For whom else virtual keys may be minted: one must hold. None: for nobody.
+    pub recipients: Vec<Condition>,
+    /// What becomes of a lease whose virtual key a stranger tries.
+    pub theft: Theft,
     /// How much virtual keys may use.
     pub budget: Budget,
 }
@@ -105,6 +116,12 @@ impl Rule {
     /// Whether it is about this peer and this key.
     pub fn speaks_of(&self, principal: &Principal, key: &KeyName) -> bool {
         self.first_failure(principal).is_none() && self.keys.iter().any(|pattern| pattern.matches(key.as_str()))
+    }
+
+    /// Whether virtual keys may be minted for whoever has this fact.
+    pub fn gives_to(&self, recipient: &Selector) -> bool {
+        let fits = |who: Principal| self.recipients.iter().any(|condition| condition.holds(&who));
+        Principal::imagined(std::slice::from_ref(recipient)).is_ok_and(fits)
     }
 
     /// The first condition that this principal fails.
@@ -152,6 +169,16 @@ pub enum Bearer {
     NotEnough,
     /// Whoever has it may use it.
     Enough,
+}
+
+/// What becomes of a lease whose virtual key is tried by a process that surely is not its holder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Theft {
+    /// Who tried is refused and put on record; the lease lives on.
+    #[default]
+    Denied,
+    /// The lease ends too: the key has got around.
+    Frozen,
 }
 
 /// One thing that must be true of a peer. An absent fact makes it false.

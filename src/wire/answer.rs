@@ -19,7 +19,10 @@ struct LeaseAnswer<'a> {
     key: &'a str,
     provider: &'a str,
     kind: &'static str,
-    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<&'a str>,
     expires_at: u64,
     expires_in: u32,
     revocable: bool,
@@ -37,16 +40,17 @@ struct StudioAnswer<'a> {
     expires_at: u64,
 }
 
-/// `POST /v1/leases`, 201. Spends the lease.
+/// `POST /v1/leases`, 201, and a redeemed ticket. Spends the lease.
 pub fn lease(lease: Lease, receipt: Box<dyn Delivered>) -> io::Result<Encoded> {
-    let Lease { id, key, provider, kind, token, expires_at, expires_in, revocable, base_urls } = lease;
+    let Lease { id, key, provider, kind, token, ticket, expires_at, expires_in, revocable, base_urls } = lease;
     let swap = Swap::new(token.len(), Box::new(token), Expect::Later)?.telling(receipt);
     let body = json(&LeaseAnswer {
         id,
         key: key.as_str(),
         provider: &provider,
         kind: kind.name(),
-        token: swap.placeholder(),
+        token: Some(swap.placeholder()).filter(|_| !ticket),
+        ticket: Some(swap.placeholder()).filter(|_| ticket),
         expires_at,
         expires_in,
         revocable,

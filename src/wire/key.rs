@@ -1,55 +1,94 @@
 //! Virtual keys: `sixty_`, base62 of 256 random bits, and six digits of CRC-32, so that scanners find them and a typo
-//! is told from a forgery. Only the SHA-256 of one is ever kept.
+//! is told from a forgery; and tickets, which are alike but for `sixty_ticket_`. No more than the SHA-256 of one is
+//! ever kept, and what `narrow` says.
 
 use crate::{secret::Secret, sys::scrub};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-const PREFIX: &[u8] = b"sixty_";
+pub(super) const PREFIX: &[u8] = b"sixty_";
+const TICKET: &[u8] = b"sixty_ticket_";
 const RANDOM: usize = 43;
 const CHECK: usize = 6;
-/// Bytes of a virtual key.
-const LENGTH: usize = PREFIX.len() + RANDOM + CHECK;
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Which of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A virtual key.
+    Key,
+    /// A ticket, which is redeemed for one.
+    Ticket,
+}
+
+impl Form {
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Form::Key => PREFIX,
+            Form::Ticket => TICKET,
+        }
+    }
+}
 
 /// What some text is, before anybody looks whether it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// A virtual key whose check digits are right.
     Ours,
+    /// A key that was derived from a virtual key: see `narrow`.
+    Narrowed,
+    /// A ticket, which must be redeemed first.
+    Ticket,
     /// Begins like one, but was mistyped or cut.
     Damaged,
     /// Something else.
     Foreign,
 }
 
-/// A new key and its digest.
-pub fn generate() -> Result<(Secret, [u8; 32]), getrandom::Error> {
-    let mut text = Zeroizing::new(Vec::with_capacity(LENGTH));
+/// A new key or ticket, and its digest.
+pub fn generate(form: Form) -> Result<(Secret, [u8; 32]), getrandom::Error> {
+    let mut text = Zeroizing::new(Vec::with_capacity(form.prefix().len() + RANDOM + CHECK));
     let digest = scrub::apart(|| {
         let mut random = Zeroizing::new([0_u8; 32]);
         getrandom::fill(&mut *random)?;
-        text.extend_from_slice(PREFIX);
+        text.extend_from_slice(form.prefix());
         let mut number = Zeroizing::new(limbs(&random));
         digits(&mut *number, RANDOM, &mut text);
-        let check = crc32fast::hash(&text);
-        digits(&mut [check], CHECK, &mut text);
+        check(&mut text);
         Ok(Sha256::digest(&text[..]).into())
     })?;
     Ok((Secret::copied(&text), digest))
 }
 
-/// Tells a virtual key from a damaged one and from other text.
+/// By what a key or a ticket is known again.
+pub fn digest(text: &[u8]) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// Tells a virtual key from a ticket, a damaged one and other text.
 pub fn shape(text: &[u8]) -> Shape {
-    if !text.starts_with(PREFIX) {
-        return Shape::Foreign;
-    }
-    let Some((body, check)) = text.split_at_checked(LENGTH - CHECK).filter(|_| text.len() == LENGTH) else {
-        return Shape::Damaged;
+    let (form, shape) = match text {
+        _ if text.starts_with(TICKET) => (Form::Ticket, Shape::Ticket),
+        _ if text.starts_with(PREFIX) => (Form::Key, Shape::Ours),
+        _ => return Shape::Foreign,
     };
+    let length = form.prefix().len() + RANDOM + CHECK;
+    let shape = match form {
+        _ if text.len() == length => shape,
+        // Longer by far: a mark, a step and a hash in hex.
+        Form::Key if text.len() > 2 * length => Shape::Narrowed,
+        Form::Key | Form::Ticket => return Shape::Damaged,
+    };
+    let Some((body, told)) = text.split_at_checked(text.len() - CHECK) else { return Shape::Damaged };
     let mut wanted = Vec::with_capacity(CHECK);
     digits(&mut [crc32fast::hash(body)], CHECK, &mut wanted);
-    if wanted == check { Shape::Ours } else { Shape::Damaged }
+    if wanted == told { shape } else { Shape::Damaged }
+}
+
+/// Puts the check digits behind a text.
+pub(super) fn check(text: &mut Vec<u8>) {
+    let check = crc32fast::hash(text);
+    digits(&mut [check], CHECK, text);
 }
 
 /// A big-endian number in 32-bit parts, the greatest first.
@@ -84,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_key_is_known_by_its_check_digits_and_a_typo_is_told() {
-        let (key, digest) = generate().unwrap();
+        let (key, digest) = generate(Form::Key).unwrap();
         key.expose(|text| {
             assert_eq!((text.len(), shape(text)), (55, Shape::Ours));
             assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(text)));
@@ -96,6 +135,14 @@ mod tests {
             assert_eq!(shape(&text[..54]), Shape::Damaged);
         });
         assert_eq!(shape(b"sk-123"), Shape::Foreign);
+        let (ticket, digest) = generate(Form::Ticket).unwrap();
+        ticket.expose(|text| {
+            assert_eq!((text.len(), shape(text)), (62, Shape::Ticket));
+            assert_eq!(digest, <[u8; 32]>::from(Sha256::digest(text)));
+            assert_eq!(shape(&text[..61]), Shape::Damaged);
+            // Nobody makes a key of a ticket by cutting it, nor a ticket of a key.
+            assert_eq!(shape(&[PREFIX, &text[TICKET.len()..]].concat()), Shape::Damaged);
+        });
     }
 
     #[test]

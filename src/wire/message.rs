@@ -56,6 +56,14 @@ pub struct Unlock {
     pub accept_rollback: bool,
 }
 
+/// `POST /v1/tickets/redeem`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redeem {
+    /// The ticket.
+    pub ticket: Secret,
+}
+
 /// `POST /v1/why`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -31,7 +31,7 @@ pub(crate) fn measure(report: &mut Report) -> Done {
 /// The child's main.
 pub(crate) fn child() -> Done {
     let (clock, winder) = Clock::manual(1_700_000_000);
-    let ledger = Ledger::new(LedgerOptions { leases: COUNT, leases_per_uid: COUNT }, clock.clone());
+    let ledger = Ledger::new(LedgerOptions { leases: COUNT, leases_per_uid: COUNT, narrowed_keys: 1 }, clock.clone());
     ledger.enter(lease(&clock, COUNT)?, None)?;
     winder.advance(Duration::from_secs(3600));
     ledger.reap(STEP);
@@ -69,6 +69,7 @@ fn lease(clock: &Clock, number: usize) -> Done<New> {
         kind: Kind::Virtual,
         peer: vec!["uid:1000".into(), "exe:/usr/bin/curl".into()],
         uid: 1000,
+        recipient: None,
         scopes: Vec::new(),
         risky: Default::default(),
         budget: Default::default(),
@@ -76,6 +77,8 @@ fn lease(clock: &Clock, number: usize) -> Done<New> {
     };
     let life = Duration::from_millis(60_000 + number as u64 / 100);
     Ok(New {
+        ticket: None,
+        seal: [0; 16],
         terms: Arc::new(terms),
         digest: Some(digest),
         deadline: clock.boot().plus(life),

@@ -299,7 +299,7 @@ pub fn remember(secret: &str) {
 }
 
 fn has_a_secrets_shape(text: &str) -> bool {
-    ["sk-", "st-", "sixty_"].iter().any(|prefix| {
+    ["sk-", "st-", "sixty_", "sixty_ticket_"].iter().any(|prefix| {
         let long = |rest: &str| rest.bytes().take_while(u8::is_ascii_alphanumeric).count() >= 24;
         text.match_indices(prefix).any(|(at, _)| long(&text[at + prefix.len()..]))
     })

@@ -198,17 +198,17 @@ fn a_program_mounted_over_the_trusted_path_is_not_trusted() {
 }
 
 /// A cgroup of version 2 for one test; removed with it.
-struct Cgroup(PathBuf);
+pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    fn new(name: &str) -> Option<Self> {
+    pub fn new(name: &str) -> Option<Self> {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
         let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?;
         let path = Path::new(mount).join(name);
         std::fs::create_dir(&path).ok().map(|()| Self(path))
     }
 
-    fn enter(&self) -> String {
+    pub fn enter(&self) -> String {
         format!("echo $$ > {}/cgroup.procs &&", self.0.display())
     }
 }

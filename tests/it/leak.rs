@@ -83,6 +83,7 @@ fn a_life_leaves_nothing() {
     life.callers_misbehave();
     life.the_provider_misbehaves();
     life.the_operator_acts();
+    life.tickets_and_narrower_keys();
     for round in 0..ROUNDS {
         life.mint_some(round);
         life.look(&format!("after {} further mints", round + 1));

@@ -139,7 +139,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
             gateway: String::new(),
         },
     );
-    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9 }, clock.clone());
+    let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 9 }, clock.clone());
     let all = Page { after: None, most: 9, ended: Ended::Shown };
     assert!(ledger.page(None, all).unwrap().leases.is_empty());
     let attestor = Attestor::new(1 << 20);

@@ -24,17 +24,25 @@ const ASKED_OF_BROKER: &[Case] = &[
     ("whoami", "/v1/whoami", None, 200),
     ("providers", "/v1/providers", None, 200),
     ("providers", "/v1/providers?all", None, 400),
+    ("mint", "/v1/leases", Some(r#"{"key":"dashscope/main","kind":"virtual","for":"uid:SELF","ticket":true}"#), 201),
+    ("redeem", "/v1/tickets/redeem", Some(r#"{"ticket":"TICKET"}"#), 201),
+    ("redeem", "/v1/tickets/redeem", Some(r#"{"ticket":"TICKET"}"#), 401),
     ("mint", "/v1/leases", Some(KEY), 201),
     ("mint", "/v1/leases", Some(r#"{"key":"dashscope/main","kind":"virtual","uses":0}"#), 400),
     ("mint", "/v1/leases", Some(r#"{"key":"dashscope/main","tll":60}"#), 400),
     ("mint", "/v1/leases", Some("{\"key\":\"a\0\"}"), 400),
     ("mint", "/v1/leases", None, 400),
     ("mint", "/v1/leases", Some(r#"{"key":"dashscope/nobody"}"#), 403),
+    ("mint", "/v1/leases", Some(r#"{"key":"dashscope/main","kind":"virtual","for":"uid:1"}"#), 403),
+    ("mint", "/v1/leases", Some(r#"{"key":"dashscope/main","kind":"virtual","for":"me"}"#), 400),
+    ("mint", "/v1/leases", Some(r#"{"key":"dashscope/main","kind":"virtual","ticket":true}"#), 400),
+    ("redeem", "/v1/tickets/redeem", Some(r#"{"ticket":"sixty_ticket_x"}"#), 400),
     ("leases", "/v1/leases", None, 200),
     ("leases", "/v1/leases?all=true", None, 400),
     ("revoke", "/v1/leases/MINTED", None, 200),
     ("revoke", "/v1/leases/ls_0000000000000000", None, 403),
     ("revoke", "/v1/leases/1", None, 400),
+    ("revoke", "/v1/leases/nd_000000000000000000000000000000000000000000000000", None, 403),
     ("revoke", "/v1/leases/%FF", None, 404),
     ("studioToken", "/api/v1/tokens", None, 200),
     ("studioToken", "/api/v1/tokens?expire_in_seconds=1800", None, 200),
@@ -151,7 +159,7 @@ fn the_descriptions_are_of_this_version_and_served_as_they_are() {
 
 #[test]
 fn every_operation_answers_as_it_is_described() {
-    let world = World::new(MINE);
+    let world = World::new(&format!("{MINE}for = [\"uid:self\"]\n"));
     world.add_key("dashscope/main");
     ask_all(&world.broker(), OPENAPI, ASKED_OF_BROKER);
     ask_all(&world.control(), CONTROL_OPENAPI, ASKED_OF_CONTROL);
@@ -161,13 +169,16 @@ fn ask_all(socket: &Path, text: &str, cases: &[Case]) {
     let api = parsed(text);
     let operations = operations(&api);
     let named = |id: &str| operations.iter().find(|one| one.described["operationId"] == id).unwrap();
-    let mut minted = String::new();
+    let (mut minted, mut ticket) = (String::new(), String::new());
+    let uid = nix::unistd::geteuid().to_string();
     for (id, target, body, status) in cases {
-        let answer = exchange(socket, &named(id).method, &target.replace("MINTED", &minted), *body).unwrap();
+        let body = body.map(|body| body.replace("SELF", &uid).replace("TICKET", &ticket));
+        let answer = exchange(socket, &named(id).method, &target.replace("MINTED", &minted), body.as_deref()).unwrap();
         assert_eq!(answer.status, *status, "{id} {target}: {}", answer.text());
         documented(&api, named(id), &answer);
         if *id == "mint" && *status == 201 {
             minted = answer.json()["id"].as_str().unwrap().to_owned();
+            ticket = answer.json()["ticket"].as_str().unwrap_or_default().to_owned();
         }
     }
     for operation in operations.iter().filter(|one| one.method != "HEAD") {

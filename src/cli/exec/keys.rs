@@ -15,7 +15,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::say;
 use crate::cli::time::span;
 use crate::client::Method;
-use crate::model::{KeyName, Kind, Owner, Request, Ttl};
+use crate::model::{KeyName, Kind, Request, Ttl};
 use crate::recipe::{ClientEnv, Variable};
 
 /// The longest life there is: what is over the rule's is cut to it.
@@ -81,8 +81,10 @@ impl<'a> Keys<'a> {
             ttl,
             min_remaining: None,
             uses: None,
-            owner: Owner::Caller,
+            owner: None,
             scope: None,
+            recipient: None,
+            ticket: false,
         };
         let answer = ask(&self.doors.broker, Method::POST, "/v1/leases", Some(json(&request)));
         let answer = answer.map_err(|failure| failure.advising("denied", advice))?;

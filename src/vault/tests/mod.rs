@@ -73,6 +73,8 @@ fn permit(key: &str) -> Permit {
         detach: Detach::Refused,
         risky: Default::default(),
         bearer: Bearer::NotEnough,
+        recipients: Vec::new(),
+        theft: Default::default(),
         budget: Default::default(),
     };
     let principal = Principal {

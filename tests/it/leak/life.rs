@@ -38,6 +38,7 @@ peer = { uid = "self" }
 keys = ["**"]
 kinds = ["upstream", "virtual"]
 ttl = { default = "60s", max = "30m" }
+for = ["uid:self"]
 "#;
 
 /// Everything that goes wrong on the provider's side.
@@ -67,6 +68,8 @@ pub struct Life {
     /// Every long-lived key that ever came near the daemon, old ones too, and the vault's own.
     keys: Vec<String>,
     tokens: Mutex<Vec<String>>,
+    /// What narrower keys are told by.
+    seeds: Vec<Vec<u8>>,
     pub finds: Finds,
     /// Connections that their callers leave open after what was said on them; those that the daemon keeps too, first.
     open: Mutex<Vec<UnixStream>>,
@@ -76,7 +79,14 @@ impl Life {
     pub fn begin() -> Self {
         let world = World::with_arguments(CONFIG, daemon_arguments());
         let vault = std::fs::read_to_string(world.path("vault.key")).unwrap();
-        Self { world, keys: vec![vault], tokens: Mutex::default(), finds: Finds::default(), open: Mutex::default() }
+        Self {
+            world,
+            keys: vec![vault],
+            tokens: Mutex::default(),
+            seeds: Vec::new(),
+            finds: Finds::default(),
+            open: Mutex::default(),
+        }
     }
 
     /// Eight keys: the request in one packet, its head in two, its body in two.
@@ -141,6 +151,44 @@ impl Life {
             stream.write_all(request("POST", "/v1/leases", Some(&body), "keep-alive").as_bytes()).unwrap();
             self.keep(&read_answer(stream).unwrap());
         }
+    }
+
+    /// Tickets that are redeemed, tried twice, mistyped or never finished; and narrower keys that are used. What they
+    /// begin with is looked for as well: whoever has that can forge them.
+    pub fn tickets_and_narrower_keys(&mut self) {
+        let uid = nix::unistd::geteuid();
+        let wish = format!(r#"{{"key":"dashscope/k1","kind":"virtual","for":"uid:{uid}","ticket":true,"ttl":900}}"#);
+        for number in 0..KEYS {
+            let answer = self.world.mint(&wish);
+            let ticket = answer.json()["ticket"].as_str().unwrap().to_owned();
+            self.keys.push(ticket["sixty_ticket_".len()..].to_owned());
+            let redeem =
+                request("POST", "/v1/tickets/redeem", Some(&format!(r#"{{"ticket":"{ticket}"}}"#)), "keep-alive");
+            let wrong = redeem.replace("\"ticket\"", "\"tocket\"");
+            assert_eq!(in_two(&self.world.broker(), &wrong, 0).unwrap().status, 400);
+            let redeemed = in_two(&self.world.broker(), &redeem, [0, 30, redeem.len() - 20][number % 3]).unwrap();
+            let key = redeemed.token();
+            self.keep(&redeemed);
+            self.narrower_key(&key);
+            if number % 2 == 0 {
+                assert_eq!(in_two(&self.world.broker(), &redeem, 0).unwrap().status, 401);
+            }
+        }
+        self.look("after tickets and narrower keys");
+    }
+
+    fn narrower_key(&mut self, key: &str) {
+        let by = serde_json::from_str(r#"{"uses":3,"scope":{"methods":["GET"]}}"#).unwrap();
+        let (narrower, _) = sixty::wire::narrow::narrow(key.as_bytes(), &by).unwrap();
+        let narrower = narrower.expose(|text| String::from_utf8(text.to_vec()).unwrap());
+        self.seeds.push(sixty::wire::narrow::seed(key.as_bytes()).to_vec());
+        let mut stream = UnixStream::connect(self.world.path("run/gateway.sock")).unwrap();
+        let target = "/dashscope/compatible-mode/v1/models";
+        let head = format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: {narrower}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut stream).unwrap().status, 200);
+        // What stands before the last hash is no secret.
+        self.keys.push(narrower[narrower.len() - 70..].to_owned());
     }
 
     pub fn mint_in_background(&self) -> JoinHandle<bool> {
@@ -319,7 +367,9 @@ impl Life {
             move |(number, secret): (usize, &String)| Needle::new(&format!("{name} {number}"), secret.as_bytes())
         };
         let keys = self.keys.iter().enumerate().map(named("key"));
-        keys.chain(tokens.iter().enumerate().rev().take(recent).map(named("token"))).collect()
+        let seeds = self.seeds.iter().enumerate();
+        let seeds = seeds.map(|(number, seed)| Needle::new(&format!("seed {number}"), seed));
+        keys.chain(seeds).chain(tokens.iter().enumerate().rev().take(recent).map(named("token"))).collect()
     }
 }
 

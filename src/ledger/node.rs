@@ -1,0 +1,142 @@
+//! Narrower keys of live leases, as far as something must be remembered of them: uses that are counted, and those that
+//! were taken back. Nobody tells the ledger when one is derived; it knows of one what a call or a revocation told.
+
+use super::{
+    book::Book,
+    pass::{Cut, Spent},
+};
+use crate::{
+    clock::{Boottime, Clock},
+    model::{Mark, Node, NodeId},
+};
+use std::collections::HashMap;
+use tokio::sync::watch;
+
+/// What a call with a narrower key goes by: every step of the key, the first one first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Each step's name, and how often it may be used in all.
+    pub steps: Vec<(Node, Option<u32>)>,
+    /// When the first of them is over.
+    pub until: Option<Boottime>,
+}
+
+/// What is remembered of one lease's.
+#[derive(Default)]
+pub(super) struct Nodes {
+    used: HashMap<Node, u32>,
+    revoked: Vec<Node>,
+}
+
+impl Nodes {
+    fn len(&self) -> usize {
+        self.used.len() + self.revoked.len()
+    }
+}
+
+impl Chain {
+    fn has(&self, node: &Node) -> bool {
+        self.steps.iter().any(|(step, _)| step == node)
+    }
+
+    fn counted(&self) -> impl Iterator<Item = (&Node, u32)> {
+        self.steps.iter().filter_map(|(node, most)| Some((node, (*most)?)))
+    }
+}
+
+/// Who hears of it when a lease ends, or some of its narrower keys are taken back.
+pub(super) type Bell = watch::Sender<Vec<Node>>;
+
+impl Cut {
+    pub(super) fn new(bell: &Bell, chain: Chain, clock: Clock) -> Self {
+        Self { bell: bell.subscribe(), chain, clock }
+    }
+
+    /// Returns when what runs on the lease must end.
+    pub async fn wait(&mut self) {
+        let Some(until) = self.chain.until else { return self.rung().await };
+        let left = until.since(self.clock.boot());
+        tokio::select! {
+            () = self.rung() => {}
+            () = tokio::time::sleep(left) => {}
+        }
+    }
+
+    /// Whether it was the narrower key's own end.
+    pub fn is_over(&self) -> bool {
+        self.chain.until.is_some_and(|until| until <= self.clock.boot())
+    }
+
+    async fn rung(&mut self) {
+        while self.bell.changed().await.is_ok() {
+            if self.bell.borrow_and_update().iter().any(|node| self.chain.has(node)) {
+                return;
+            }
+        }
+    }
+}
+
+impl Book {
+    /// Whether every step of a chain is live, has a use left, and can be remembered.
+    pub(super) fn may_go(&self, number: u32, chain: &Chain, now: Boottime) -> Result<(), Spent> {
+        if chain.until.is_some_and(|until| until <= now) {
+            return Err(Spent::Expired);
+        }
+        let none = Nodes::default();
+        let nodes = self.nodes.get(&number).unwrap_or(&none);
+        if nodes.revoked.iter().any(|node| chain.has(node)) {
+            return Err(Spent::Revoked);
+        }
+        let used = |node| nodes.used.get(node).copied();
+        if chain.counted().any(|(node, most)| used(node).unwrap_or(0) >= most) {
+            return Err(Spent::Exhausted);
+        }
+        let new = chain.counted().filter(|(node, _)| used(node).is_none()).count();
+        if nodes.len() + new > self.options.narrowed_keys { Err(Spent::Crowded) } else { Ok(()) }
+    }
+
+    /// Counts one use for every step that is counted.
+    pub(super) fn go(&mut self, number: u32, chain: &Chain) {
+        for (node, _) in chain.counted() {
+            *self.nodes.entry(number).or_default().used.entry(*node).or_insert(0) += 1;
+        }
+    }
+
+    /// The use came to nothing. What was counted stays known: else somebody could count from the beginning again.
+    pub(super) fn come_back(&mut self, number: u32, chain: &Chain) {
+        let Some(nodes) = self.nodes.get_mut(&number) else { return };
+        for (node, _) in chain.counted() {
+            nodes.used.entry(*node).and_modify(|used| *used = used.saturating_sub(1));
+        }
+    }
+
+    /// The lease of a virtual key that has this mark.
+    pub(super) fn marked(&self, mark: &Mark) -> Option<u32> {
+        let number = self.index.at(mark)?;
+        self.slots.at(number).filter(|slot| slot.digest == *mark).map(|_| number)
+    }
+
+    /// Takes back a narrower key with all that is derived from it. Where no room is left to remember that, the whole lease
+    /// ends: what was to end must not live.
+    pub(super) fn revoke_node(&mut self, id: &NodeId, uid: Option<u32>) -> usize {
+        let own = |number: &u32| {
+            let terms = self.slots.at(*number).and_then(|slot| self.shelf.at(slot.terms));
+            terms.is_some_and(|terms| uid.is_none_or(|uid| terms.uid == uid))
+        };
+        let Some(number) = self.marked(&id.mark).filter(own) else { return 0 };
+        let most = self.options.narrowed_keys;
+        let nodes = self.nodes.entry(number).or_default();
+        if nodes.revoked.contains(&id.node) {
+            return 0;
+        }
+        if nodes.len() >= most {
+            self.remove(number, "revoked");
+            return 1;
+        }
+        nodes.revoked.push(id.node);
+        if let Some(bell) = self.cuts.get(&number) {
+            bell.send_replace(nodes.revoked.clone());
+        }
+        1
+    }
+}
