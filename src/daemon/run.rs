@@ -15,13 +15,17 @@ use crate::{
     gateway,
     observe::{About, metrics, status},
     sys::{
+        accept::Server,
         alloc,
         socket::{BindError, Modes, Place, bind_unix},
         tcp,
     },
 };
-use std::{os::unix::net::UnixListener, path::PathBuf, sync::Arc, time::Duration};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::{os::unix::net, path::PathBuf, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tracing::{error, info, warn};
 
 pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
@@ -47,9 +51,9 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
     let limits = build::endpoint_options(&config);
     let loops = loops::start(config.daemon.workers)?;
     let endpoint =
-        |door| Entrance::Endpoint(endpoint::Entrance::new(door, broker.clone(), clock.clone(), limits, loops.clone()));
-    let through = gateway::Entrance::new(broker.clone(), build::gateway_options(&config), loops.clone());
-    let by_tcp = listener.map(|(listener, _)| through.serve_tcp(&listener)).transpose().map_err(unserved)?;
+        |door| Entrance::Endpoint(endpoint::entrance(door, broker.clone(), clock.clone(), limits, loops.clone()));
+    let through = gateway::entrance(broker.clone(), build::gateway_options(&config), loops.clone());
+    let by_tcp = listener.map(|(listener, _)| through.serve::<TcpListener>(&listener)).transpose().map_err(unserved)?;
     if by_tcp.is_some() && !tcp::works() {
         warn!("this kernel or /proc does not tell who calls by TCP: only rules with bearer_alone let anybody call");
     }
@@ -129,16 +133,11 @@ enum Entrance {
     Gateway(gateway::Entrance),
 }
 
-enum Server {
-    Endpoint(endpoint::Server),
-    Gateway(gateway::Server),
-}
-
 impl Entrance {
-    fn serve(&self, listener: &UnixListener) -> std::io::Result<Server> {
+    fn serve(&self, listener: &net::UnixListener) -> std::io::Result<Server> {
         match self {
-            Entrance::Endpoint(entrance) => entrance.serve(listener).map(Server::Endpoint),
-            Entrance::Gateway(entrance) => entrance.serve(listener).map(Server::Gateway),
+            Entrance::Endpoint(entrance) => entrance.serve::<UnixListener>(listener),
+            Entrance::Gateway(entrance) => entrance.serve::<UnixListener>(listener),
         }
     }
 
@@ -146,15 +145,6 @@ impl Entrance {
         match self {
             Entrance::Endpoint(entrance) => entrance.ended(),
             Entrance::Gateway(entrance) => entrance.ended(),
-        }
-    }
-}
-
-impl Server {
-    async fn drain(self, within: Duration) {
-        match self {
-            Server::Endpoint(server) => server.drain(within).await,
-            Server::Gateway(server) => server.drain(within).await,
         }
     }
 }

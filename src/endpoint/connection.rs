@@ -12,36 +12,22 @@ use crate::{
     broker::{Broker, Session},
     clock::Clock,
     model::{Code, Refusal},
+    sys::accept::Closing,
     wire::swap::{SwapIo, Swaps},
 };
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
-use std::{
-    convert::Infallible,
-    future::Future,
-    os::fd::AsFd,
-    pin::Pin,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
-use tokio::{
-    net::UnixStream,
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use std::{convert::Infallible, future::Future, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
+use tokio::{net::UnixStream, sync::Semaphore, time::timeout};
 
 /// What connections of one socket have in common.
-pub(super) struct House {
+pub struct House {
     pub(super) broker: Broker,
     pub(super) door: Door,
     pub(super) options: EndpointOptions,
     pub(super) clock: Clock,
-    /// One for each open connection.
-    pub(super) slots: Arc<Semaphore>,
-    /// Who has them.
+    /// Who has a slot.
     pub(super) guests: Guests,
-    /// How many connections have ended.
-    pub(super) ended: AtomicU64,
     /// One for each connection that is only told `busy`.
     pub(super) turned_away: Arc<Semaphore>,
 }
@@ -58,7 +44,7 @@ struct Visit {
 }
 
 /// Serves one connection until it ends, takes too long, or the house closes.
-pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: watch::Receiver<bool>) {
+pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: Closing) {
     let admitted = house.broker.admit(stream.as_fd(), house.door.name());
     let _away = match &admitted {
         Ok(_) => None,

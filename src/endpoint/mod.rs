@@ -14,7 +14,7 @@ mod studio;
 
 pub use control::ControlOptions;
 pub use route::{BROKER, CONTROL, Route};
-pub use serve::{Entrance, Server};
+pub use serve::{Entrance, entrance};
 
 use std::{sync::Arc, time::Duration};
 

@@ -10,55 +10,48 @@ use crate::{
     broker::{Broker, Session},
     ledger::Cut,
     model::{Code, Refusal, Shape},
+    sys::accept::Closing,
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     os::fd::AsFd,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    sync::{Semaphore, watch},
+    sync::watch,
 };
 
 /// What connections have in common.
-pub(super) struct House {
+pub struct House {
     pub(super) broker: Broker,
     pub(super) options: GatewayOptions,
-    /// One for each open connection.
-    pub(super) slots: Arc<Semaphore>,
-    /// How many connections have ended.
-    pub(super) ended: AtomicU64,
 }
 
 /// How long a call whose lease has ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// A connection, by either way.
-pub(super) enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
+/// Identifies a connection and serves it. Who cannot be identified is told nothing.
+pub(super) async fn attend(house: Arc<House>, stream: UnixStream, closing: Closing) {
+    match house.broker.admit(stream.as_fd(), "gateway") {
+        Err(refusal) if refusal.code != Code::Busy => {}
+        admitted => serve(&house, By::Unix, admitted, stream, closing).await,
+    }
 }
 
-/// Identifies a connection and serves it. Who cannot be identified is told nothing.
-pub(super) async fn attend(house: Arc<House>, stream: Stream, closing: watch::Receiver<bool>) {
-    match stream {
-        Stream::Unix(stream) => match house.broker.admit(stream.as_fd(), "gateway") {
-            Err(refusal) if refusal.code != Code::Busy => {}
-            admitted => serve(&house, By::Unix, admitted, stream, closing).await,
-        },
-        Stream::Tcp(stream) => match house.broker.admit_tcp(stream.as_fd(), "gateway").await {
-            Err(refusal) if refusal.code != Code::Busy => {}
-            admitted => {
-                // Events of a stream are small, and each is awaited.
-                let _ = stream.set_nodelay(true);
-                serve(&house, By::Tcp, admitted, stream, closing).await;
-            }
-        },
+/// The same for one that came by TCP.
+pub(super) async fn attend_tcp(house: Arc<House>, stream: TcpStream, closing: Closing) {
+    match house.broker.admit_tcp(stream.as_fd(), "gateway").await {
+        Err(refusal) if refusal.code != Code::Busy => {}
+        admitted => {
+            // Events of a stream are small, and each is awaited.
+            let _ = stream.set_nodelay(true);
+            serve(&house, By::Tcp, admitted, stream, closing).await;
+        }
     }
 }
 
@@ -69,7 +62,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     by: By,
     admitted: Result<Session, Refusal>,
     stream: S,
-    mut closing: watch::Receiver<bool>,
+    mut closing: Closing,
 ) {
     let (running, run) = watch::channel(None);
     let told = Told { by, running, websocket: Mutex::default() };
@@ -89,7 +82,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     admitted: &Result<Session, Refusal>,
     stream: S,
     (told, mut run): (&Told, watch::Receiver<Option<Cut>>),
-    closing: &mut watch::Receiver<bool>,
+    closing: &mut Closing,
 ) {
     let service = service_fn(|request| async move {
         Ok::<_, Infallible>(match admitted {

@@ -16,7 +16,7 @@ mod upgrade;
 mod watch;
 mod web;
 
-pub use serve::{Entrance, Server};
+pub use serve::{Entrance, entrance};
 
 use std::time::Duration;
 

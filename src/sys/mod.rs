@@ -1,6 +1,7 @@
 //! The only floor with `unsafe`: one kernel facility a file, each behind a safe face.
 //! It must never know what a key, a rule or a lease is.
 
+pub mod accept;
 pub mod activation;
 pub mod alloc;
 pub mod chance;
