@@ -15,9 +15,13 @@ use std::{
 pub(crate) struct Side {
     pub(crate) socket: PathBuf,
     pub(crate) pid: u32,
-    /// The head's first lines and the body; the connection's header is put in between.
+    /// The head's first line, but for the version.
     pub(crate) start: String,
+    /// Further lines of the head, each with its end.
+    pub(crate) lines: String,
     pub(crate) body: String,
+    /// After a round, before the server's CPU is read: what it still has to do for the round is paid for.
+    pub(crate) rest: Duration,
 }
 
 /// What callers saw in one round.
@@ -39,9 +43,9 @@ const WARM_UP: usize = 300;
 
 impl Side {
     pub(crate) fn request(&self, connection: &str) -> Vec<u8> {
-        let (start, body) = (&self.start, &self.body);
-        let length = body.len();
-        format!("{start} HTTP/1.1\r\nhost: b\r\nconnection: {connection}\r\ncontent-length: {length}\r\n\r\n{body}")
+        let Self { start, lines, body, .. } = self;
+        let (length, host) = (body.len(), "host: b\r\n");
+        format!("{start} HTTP/1.1\r\n{host}{lines}connection: {connection}\r\ncontent-length: {length}\r\n\r\n{body}")
             .into_bytes()
     }
 
@@ -82,7 +86,7 @@ impl Side {
         })
     }
 
-    /// Runs until the round is over; the CPU is read when the leases are over too, so that their end is paid for.
+    /// Runs until the round is over.
     fn round_of(&self, mut step: impl FnMut(&mut Vec<u64>) -> Done) -> Done<Sample> {
         let clock = Clock::system();
         let mut nanos = Vec::with_capacity(1 << 20);
@@ -95,7 +99,7 @@ impl Side {
             step(&mut nanos)?;
         }
         let took = clock.boot().since(began).as_secs_f64();
-        std::thread::sleep(crate::house::LEASE + Duration::from_millis(1200));
+        std::thread::sleep(self.rest);
         let cpu = proc::cpu_nanos(self.pid)? - cpu;
         nanos.sort_unstable();
         let at = |part: f64| nanos[(nanos.len() as f64 * part) as usize] as f64;

@@ -53,7 +53,8 @@ impl House {
         house.write("vault.key", "made up for the benchmark, with as many bytes as it takes")?;
         house.write("sixty.toml", &house.config(config))?;
         let mut house = house.opened()?;
-        house.add_key()?;
+        let place = format!(r#""provider":"dashscope","region":"singapore","endpoint":"https://{provider}""#);
+        house.add_key("bench/main", &place)?;
         house.daemon = None;
         // As a daemon is that finds its vault: nothing of the key's coming is left in its figures.
         house.opened()
@@ -94,27 +95,40 @@ impl House {
     /// Mints of this kind on the broker socket.
     pub(crate) fn mints(&self, kind: &str) -> Side {
         let body = format!(r#"{{"key":"bench/main","kind":"{kind}","ttl":{}}}"#, LEASE.as_secs());
-        Side { socket: self.socket("broker.sock"), pid: self.pid(), start: "POST /v1/leases".into(), body }
+        let (start, lines) = ("POST /v1/leases".into(), String::new());
+        // Until the leases are over too.
+        let rest = LEASE + Duration::from_millis(1200);
+        Side { socket: self.socket("broker.sock"), pid: self.pid(), start, lines, body, rest }
     }
 
     /// The length of the body of one answer.
     pub(crate) fn answer_bytes(&self) -> Done<usize> {
         let side = self.mints("virtual");
-        let answer = caller::first(&mut UnixStream::connect(&side.socket)?, &side.request("close"))?;
-        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no head")?;
-        let body = &answer[head + 4..];
-        let lease: Value = serde_json::from_slice(body)?;
+        let body = self.ask("broker.sock", &side.start, side.body)?;
+        let lease: Value = serde_json::from_slice(&body)?;
         if lease["kind"] == "virtual" { Ok(body.len()) } else { Err("not the lease that was asked for".into()) }
     }
 
-    fn add_key(&self) -> Done {
-        let body = format!(
-            r#"{{"provider":"dashscope","region":"singapore","endpoint":"https://{}","secret":"{KEY}"}}"#,
-            self.provider
-        );
-        let (socket, start) = (self.socket("control.sock"), "PUT /v1/keys/bench/main".into());
-        let side = Side { socket, pid: 0, start, body };
-        caller::first(&mut UnixStream::connect(&side.socket)?, &side.request("close")).map(drop)
+    /// Puts a key into the vault; `place` are the fields that say whose it is.
+    pub(crate) fn add_key(&self, name: &str, place: &str) -> Done {
+        let body = format!(r#"{{{place},"secret":"{KEY}"}}"#);
+        self.ask("control.sock", &format!("PUT /v1/keys/{name}"), body).map(drop)
+    }
+
+    /// A virtual key that hangs on the process which started this one: most callers are children of their key's owner.
+    pub(crate) fn virtual_key(&self, name: &str) -> Done<String> {
+        let body = format!(r#"{{"key":"{name}","kind":"virtual","owner":"parent","ttl":1800}}"#);
+        let lease: Value = serde_json::from_slice(&self.ask("broker.sock", "POST /v1/leases", body)?)?;
+        Ok(lease["token"].as_str().ok_or("no token")?.to_owned())
+    }
+
+    /// One request; the body of its answer.
+    fn ask(&self, socket: &str, start: &str, body: String) -> Done<Vec<u8>> {
+        let (socket, lines, rest) = (self.socket(socket), String::new(), Duration::ZERO);
+        let side = Side { socket, pid: 0, start: start.into(), lines, body, rest };
+        let answer = caller::first(&mut UnixStream::connect(&side.socket)?, &side.request("close"))?;
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no head")?;
+        Ok(answer[head + 4..].to_vec())
     }
 
     fn write(&self, name: &str, text: &str) -> Done {

@@ -1,4 +1,4 @@
-//! `cargo bench`: what a mint costs, beside a baseline that is measured in the same run: absolute figures differ from
+//! `cargo bench`: what a mint and a call through the gateway cost, beside a baseline that is measured in the same run: absolute figures differ from
 //! machine to machine, ratios hardly. Everything shares one CPU, since waking another one costs ten times a mint.
 //! It judges nothing: a missed target is printed as missed, and only what could not be measured is a failure.
 
@@ -7,11 +7,15 @@
 mod bare;
 mod caller;
 mod durable;
+mod events;
+mod gateway;
 mod house;
 mod leases;
 mod memory;
 mod mint;
+mod nginx;
 mod proc;
+mod provider;
 mod report;
 mod start;
 mod upstream;
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["bare-server", socket, bytes] => bare::serve(socket, bytes),
         ["stand-in", ca_file, key] => house::stand_in(ca_file, key),
+        ["provider", place] => provider::serve(place),
         ["leases"] => leases::child(),
         _ => measure(&words),
     };
@@ -47,13 +52,14 @@ fn main() -> ExitCode {
 /// Everything, or the parts that are named on the command line (`cargo bench -- mint memory`).
 fn measure(words: &[&str]) -> Done {
     type Part = (&'static str, fn(&mut Report) -> Done);
-    let parts: [Part; 6] = [
+    let parts: [Part; 7] = [
         ("mint", mint::measure),
         ("upstream", upstream::measure),
         ("leases", leases::measure),
         ("start", start::measure),
         ("memory", memory::measure),
         ("durable", durable::measure),
+        ("gateway", gateway::measure),
     ];
     proc::share_one_cpu()?;
     let style = if words.contains(&"--json") { Style::Json } else { Style::Table };
@@ -70,7 +76,7 @@ fn measure(words: &[&str]) -> Done {
 }
 
 /// Both sides in turn, so that a machine that grows slower grows slower for both.
-fn in_turn<T>(mut ours: impl FnMut() -> Done<T>, mut theirs: impl FnMut() -> Done<T>) -> Done<(Vec<T>, Vec<T>)> {
+fn in_turn<A, B>(mut ours: impl FnMut() -> Done<A>, mut theirs: impl FnMut() -> Done<B>) -> Done<(Vec<A>, Vec<B>)> {
     let mut sides = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         sides.0.push(ours()?);

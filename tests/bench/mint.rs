@@ -13,7 +13,7 @@ pub(crate) fn measure(report: &mut Report) -> Done {
     let socket = house.socket("bare");
     let server = bare::server(&socket, house.answer_bytes()?)?;
     let ours = house.mints("virtual");
-    let theirs = Side { socket, pid: server.pid(), start: ours.start.clone(), body: ours.body.clone() };
+    let theirs = Side { socket, pid: server.pid(), ..house.mints("virtual") };
 
     let kept = in_turn(|| ours.kept(), || theirs.kept())?;
     alone(report, "kept connection", &kept, Target::Times(1.35));

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 pub(crate) fn measure(report: &mut Report) -> Done {
     let mut house = House::open("")?;
     let (socket, bytes, mints) = (house.socket("bare"), house.answer_bytes()?, house.mints("virtual"));
-    let bare = Side { socket: socket.clone(), pid: 0, start: mints.start.clone(), body: mints.body.clone() };
+    let bare = Side { socket: socket.clone(), pid: 0, ..house.mints("virtual") };
     let (ours, theirs) =
         in_turn(|| started(&mints, || house.start()), || started(&bare, || bare::server(&socket, bytes)))?;
     report.add(Row::alone("start to READY", "ms", median(&ours, |start| start.0), Target::AtMost(10.0)));
