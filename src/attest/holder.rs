@@ -6,8 +6,9 @@ use super::{AttestError, Attestor, Peer};
 use crate::{
     model::Selector,
     policy::Needs,
-    sys::{descent::descends, process::Process, procfs::ProcDir},
+    sys::{descent::descends, pidfd::Pidfd, process::Process, procfs::ProcDir},
 };
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why a peer may not use a key.
 #[derive(Debug, thiserror::Error)]
@@ -62,15 +63,53 @@ impl Attestor {
 
 fn holds(peer: &Peer, owner: &Process) -> Result<(), HolderError> {
     let gone = || HolderError::Gone(peer.pid());
-    if peer.pid() != owner.pid {
+    if peer.pid() != owner.pid && !peer.proof.stands(peer, owner) {
+        let places = Places::of(peer, owner);
         let process = ProcDir::open(peer.credentials.pid).map_err(|_| gone())?;
         if !descends(&process, owner.pid).map_err(|_| gone())? {
             return Err(HolderError::Stranger { peer: peer.pid(), owner: owner.pid });
         }
         stayed(&process, peer, owner)?;
+        peer.proof.keep(owner, places);
     }
     // Asked last: all that was read by a number was then read of the process that still has it.
     if peer.still_there().is_ok() && owner.pidfd.is_alive() { Ok(()) } else { Err(gone()) }
+}
+
+/// That a connection's peer was seen to descend from an owner, so that its next call need not read /proc again. It holds
+/// while both are the same processes, and neither has moved to another cgroup nor the peer to another parent since.
+#[derive(Default)]
+pub(super) struct Proof(Mutex<Option<(Arc<Pidfd>, Places)>>);
+
+/// Where both stand, by what the kernel tells of a handle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Places {
+    parent: u32,
+    here: u64,
+    home: u64,
+}
+
+impl Places {
+    /// None where the kernel cannot be asked (before 6.13): then everything is read again each time.
+    fn of(peer: &Peer, owner: &Process) -> Option<Self> {
+        let (peer, owner) = (peer.credentials.pidfd.as_ref()?.info()?, owner.pidfd.info()?);
+        Some(Self { parent: peer.parent, here: peer.cgroup?, home: owner.cgroup? })
+    }
+}
+
+impl Proof {
+    fn stands(&self, peer: &Peer, owner: &Process) -> bool {
+        let proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        proven.as_ref().is_some_and(|(whose, places)| {
+            Arc::ptr_eq(whose, &owner.pidfd) && Places::of(peer, owner).as_ref() == Some(places)
+        })
+    }
+
+    /// `places` are those of before the look: a move during it is seen the next time.
+    fn keep(&self, owner: &Process, places: Option<Places>) {
+        let proven = places.map(|places| (owner.pidfd.clone(), places));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = proven;
+    }
 }
 
 /// Where no unified cgroup is mounted, descent alone must do.

@@ -19,6 +19,7 @@ use crate::{
     },
 };
 use exe::{FileId, Hashes};
+use holder::Proof;
 use std::{os::fd::BorrowedFd, path::PathBuf};
 use tokio::sync::Semaphore;
 
@@ -39,6 +40,8 @@ pub struct Peer {
     socket: &'static str,
     /// Other processes that hold the same end of a TCP connection.
     others: Vec<Peer>,
+    /// Whose keys it was last seen to hold.
+    proof: Proof,
 }
 
 /// Why a peer is refused before or between its requests.
@@ -113,7 +116,7 @@ impl Peer {
     fn of(credentials: PeerCredentials, socket: &'static str) -> Result<Self, AttestError> {
         let exe = path(&credentials);
         let program = FileId::of_process(credentials.pid);
-        let peer = Self { credentials, exe, program, socket, others: Vec::new() };
+        let peer = Self { credentials, exe, program, socket, others: Vec::new(), proof: Proof::default() };
         peer.still_there()?;
         Ok(peer)
     }

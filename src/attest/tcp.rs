@@ -1,7 +1,7 @@
 //! Peers on loopback TCP, where the socket itself tells nothing: they are looked up, and may stay unknown.
 //! It must never pass an unknown peer off as a known one: nothing can be asked about it, and it holds no key.
 
-use super::{AttestError, Attestor, Peer};
+use super::{AttestError, Attestor, Peer, holder::Proof};
 use crate::{
     model::Principal,
     sys::{
@@ -40,7 +40,8 @@ impl Attestor {
 
 impl Peer {
     fn unseen(uid: u32, socket: &'static str) -> Self {
-        Self { credentials: PeerCredentials::unseen(uid), exe: None, program: None, socket, others: Vec::new() }
+        let credentials = PeerCredentials::unseen(uid);
+        Self { credentials, exe: None, program: None, socket, others: Vec::new(), proof: Proof::default() }
     }
 
     /// What is known of a peer of which nothing is known but its user; none for every other.

@@ -17,6 +17,8 @@ pub struct Pidfd(OwnedFd);
 pub struct PidfdInfo {
     /// Process id in our pid namespace.
     pub pid: u32,
+    /// Its parent's process id; 0 when that is outside of our pid namespace.
+    pub parent: u32,
     /// Effective user id.
     pub uid: u32,
     /// Inode of the cgroup's directory, when the kernel told it.
@@ -70,6 +72,7 @@ impl Pidfd {
         let told = |bit: u32| info.mask & u64::from(bit) != 0;
         (told(libc::PIDFD_INFO_PID) && told(libc::PIDFD_INFO_CREDS)).then(|| PidfdInfo {
             pid: info.pid,
+            parent: info.ppid,
             uid: info.euid,
             cgroup: told(libc::PIDFD_INFO_CGROUPID).then_some(info.cgroupid),
         })
@@ -124,7 +127,8 @@ mod tests {
     fn the_kernel_tells_who_it_is() {
         let (mut child, pidfd) = sleeper();
         if let Some(info) = pidfd.info() {
-            assert_eq!((info.pid, info.uid), (child.id(), nix::unistd::geteuid().as_raw()));
+            let ours = (child.id(), std::process::id(), nix::unistd::geteuid().as_raw());
+            assert_eq!((info.pid, info.parent, info.uid), ours);
         }
         child.kill().unwrap();
         child.wait().unwrap();

@@ -97,6 +97,8 @@ fn plays_its_part() {
                 tell(&code(asked(&mut stream)));
             }
         }
+        // Tells its number, connects to the gateway, and calls with a key on each cue.
+        "call" => call(&socket),
         // Connects, hands the connection to a child and is gone.
         "hand on" => {
             let stream = connected(&socket);
@@ -141,6 +143,18 @@ fn plays_its_part() {
             std::process::exit(0);
         }
         other => panic!("there is no part {other}"),
+    }
+}
+
+fn call(socket: &Path) {
+    let key = std::env::var("SIXTY_KEY").unwrap();
+    tell(&std::process::id().to_string());
+    let mut stream = UnixStream::connect(socket).unwrap();
+    let call = format!("GET /dashscope/compatible-mode/v1/models HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n");
+    loop {
+        wait();
+        let _ = stream.write_all(call.as_bytes());
+        tell(&code(read_answer(&mut stream)));
     }
 }
 

@@ -258,6 +258,38 @@ fn a_cgroup_inside_of_the_named_one_counts_only_by_pattern() {
     assert_denied(&mint_by(&world, &ours, &group.enter()).output().unwrap());
 }
 
+/// What was proven of a connection's peer counts only while it stays where it was.
+#[test]
+fn a_descendant_that_leaves_its_owners_cgroup_has_no_key_on_its_open_connection() {
+    let world = World::with_key(MINE);
+    let name = format!("sixty-home-{}", std::process::id());
+    let (Some(home), Some(away)) = (Cgroup::new(&name), Cgroup::new(&format!("{name}-away"))) else {
+        missing("not root, or no cgroup 2", "leaving a cgroup");
+        return;
+    };
+    let inner = Cgroup::new(&format!("{name}/inner")).unwrap();
+    let script = format!(
+        "{} SIXTY_KEY=$(SIXTY_SOCKET={} {} mint dashscope/main --kind virtual) \"$0\" \"$@\"; exit $?",
+        home.enter(),
+        world.broker().display(),
+        program().display()
+    );
+    let played = part(&itself(), "call", &world.path("run/gateway.sock"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).arg(played.get_program()).args(played.get_args());
+    shell.envs(played.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut caller = Actor::start(shell);
+    let pid = caller.says();
+    let mut moved = |to: &Cgroup| {
+        std::fs::write(to.0.join("cgroup.procs"), &pid).unwrap();
+        [caller.does(), caller.does()]
+    };
+    assert_eq!(moved(&home), ["200", "200"]);
+    assert_eq!(moved(&inner), ["200", "200"], "below its owner's is with its owner");
+    assert_eq!(moved(&away), ["403", "403"].map(|status| format!("{status} denied")));
+    assert_eq!(moved(&home), ["200", "200"]);
+}
+
 #[test]
 fn a_dead_connectors_grandchild_gets_nothing_on_its_connection() {
     let world = World::with_key(MINE);
