@@ -4,7 +4,7 @@
 use crate::{
     broker::Presented,
     wire::{
-        Echo, EchoGuard,
+        Echo, EchoGuard, echoes,
         key::{Shape, digest, shape},
         narrow::{Bounds, NarrowFault, Narrowed},
     },
@@ -86,7 +86,7 @@ impl Key {
 
     /// Whether it stands in some text too.
     pub(super) fn is_in(&self, text: &[u8]) -> bool {
-        text.windows(self.0.len()).any(|part| part == &self.0[..])
+        echoes(&self.0, text)
     }
 
     /// The same for the next piece of a stream.

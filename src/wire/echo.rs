@@ -1,6 +1,7 @@
 //! Finds a secret in what a provider sends back, across the borders of pieces. It keeps no byte of the secret, nor of the
 //! stream: only how many bytes of the secret the stream now ends with.
 
+use memchr::memmem;
 use zeroize::Zeroizing;
 
 /// A search in one stream for one secret, which is lent anew for each piece.
@@ -35,33 +36,49 @@ impl EchoGuard {
         let borders = borders(secret);
         // The secret was swapped for a shorter one meanwhile.
         self.matched = self.matched.min(secret.len() - 1);
-        let mut at = 0;
-        while at < piece.len() {
-            if self.matched == 0 {
-                let ahead = piece[at..].iter().position(|byte| *byte == secret[0]);
-                at += ahead.unwrap_or(piece.len() - at);
+        let begin = self.passed;
+        self.passed += piece.len() as u64;
+        let at_border = piece.len().min(secret.len() - 1);
+        let found = match self.step(secret, &borders, &piece[..at_border]) {
+            Some(end) => Some(begin + end as u64 - secret.len() as u64),
+            None if at_border == piece.len() => None,
+            // One that began in an earlier piece would have ended by now.
+            None => match memmem::find(piece, secret) {
+                Some(at) => Some(begin + at as u64),
+                None => {
+                    self.matched = 0;
+                    self.step(secret, &borders, &piece[piece.len() - at_border..]);
+                    None
+                }
+            },
+        };
+        match found {
+            None => Echo::None { hold: self.matched },
+            Some(at) => {
+                self.matched = 0;
+                Echo::At(at)
             }
-            let Some(byte) = piece.get(at) else { break };
+        }
+    }
+
+    /// Takes the next bytes one by one, from what is matched so far. Gives the end of the secret in them.
+    fn step(&mut self, secret: &[u8], borders: &[u16], bytes: &[u8]) -> Option<usize> {
+        for (at, byte) in bytes.iter().enumerate() {
             while self.matched > 0 && secret[self.matched] != *byte {
                 self.matched = usize::from(borders[self.matched - 1]);
             }
             self.matched += usize::from(secret[self.matched] == *byte);
-            at += 1;
             if self.matched == secret.len() {
-                self.matched = 0;
-                let end = self.passed + at as u64;
-                self.passed += piece.len() as u64;
-                return Echo::At(end - secret.len() as u64);
+                return Some(at + 1);
             }
         }
-        self.passed += piece.len() as u64;
-        Echo::None { hold: self.matched }
+        None
     }
 }
 
 /// Whether a header's value, or any other text that is there as a whole, has the secret in it.
 pub fn echoes(secret: &[u8], text: &[u8]) -> bool {
-    matches!(EchoGuard::default().search(secret, text), Echo::At(_))
+    !secret.is_empty() && memmem::find(text, secret).is_some()
 }
 
 /// For each beginning of the secret, how long its longest end is that is a beginning too (Knuth, Morris, Pratt 1977).
