@@ -53,7 +53,7 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let stream = TokioIo::new(Hearing::new(self.0, heard));
-        http1::Builder::new().max_buf_size(HEAD_MOST).handshake(SwapIo::new(stream, swaps)).await
+        http1::Builder::new().writev(true).max_buf_size(HEAD_MOST).handshake(SwapIo::new(stream, swaps)).await
     }
 
     /// Whether the other side has left it open and silent.

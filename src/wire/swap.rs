@@ -112,22 +112,51 @@ impl<T> SwapIo<T> {
     }
 }
 
+impl<T: Write + Unpin> SwapIo<T> {
+    /// Writes a copy with the secrets in it.
+    fn poll_swapped(&mut self, cx: &mut Context<'_>, mut copy: Zeroizing<Vec<u8>>) -> Poll<io::Result<usize>> {
+        let mut queue = self.swaps.queue();
+        let (ends, hold) = fill(&mut queue, &mut copy)?;
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &copy[..hold]))?;
+        settle(&mut queue, &ends, written);
+        Poll::Ready(Ok(written))
+    }
+}
+
 /// More than hyper ever writes at once with small bodies; what is over waits for the next call.
 const MOST: usize = 64 * 1024;
 
 impl<T: Write + Unpin> Write for SwapIo<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let me = &mut *self;
-        let mut queue = me.swaps.queue();
+        let queue = me.swaps.queue();
         if queue.is_empty() {
             drop(queue);
             return Pin::new(&mut me.inner).poll_write(cx, bytes);
         }
-        let mut copy = Zeroizing::new(bytes[..bytes.len().min(MOST)].to_vec());
-        let (ends, hold) = fill(&mut queue, &mut copy)?;
-        let written = ready!(Pin::new(&mut me.inner).poll_write(cx, &copy[..hold]))?;
-        settle(&mut queue, &ends, written);
-        Poll::Ready(Ok(written))
+        let copy = Zeroizing::new(bytes[..bytes.len().min(MOST)].to_vec());
+        drop(queue);
+        me.poll_swapped(cx, copy)
+    }
+
+    /// Head and body apart, so that a large body need not be copied behind its head. What may hold a placeholder is put
+    /// together, so that none is cut.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let me = &mut *self;
+        if me.swaps.queue().is_empty() {
+            return Pin::new(&mut me.inner).poll_write_vectored(cx, slices);
+        }
+        let length = slices.iter().map(|slice| slice.len()).sum::<usize>().min(MOST);
+        let mut copy = Zeroizing::new(Vec::with_capacity(length));
+        for slice in slices {
+            let room = length - copy.len();
+            copy.extend_from_slice(&slice[..slice.len().min(room)]);
+        }
+        me.poll_swapped(cx, copy)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -138,7 +167,7 @@ impl<T: Write + Unpin> Write for SwapIo<T> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
-    /// Makes hyper put head and body into one buffer, so that a placeholder is never cut by it.
+    /// Makes hyper put head and body into one buffer, unless it is told otherwise: small answers are written so.
     fn is_write_vectored(&self) -> bool {
         false
     }
@@ -271,6 +300,28 @@ mod tests {
             let wanted = format!("an earlier answer head {secret} between {secret} tail a later answer");
             assert_eq!(String::from_utf8(io.inner.got).unwrap(), wanted, "step {step}");
             assert_eq!(told.load(Ordering::Relaxed), 2);
+        }
+    }
+
+    #[test]
+    fn head_and_body_that_come_apart_arrive_with_the_secret_in_its_place() {
+        for (step, cut) in (1..99).flat_map(|step| [3, 20, 60].map(|cut| (step, cut))) {
+            let swaps = Swaps::default();
+            let mut io = SwapIo::new(Trickle { step, got: Vec::new() }, swaps.clone());
+            let swap = armed(Expect::InNextWrite, &Arc::default());
+            let plain = format!("a key: {}, an end of the head and a body as well", swap.placeholder());
+            swaps.arm(swap);
+            let mut sent = 0;
+            while sent < plain.len() {
+                let (head, body) = (&plain[sent..cut.max(sent)], &plain[cut.max(sent)..]);
+                let slices = [head, body].map(|part| io::IoSlice::new(part.as_bytes()));
+                let mut cx = Context::from_waker(std::task::Waker::noop());
+                let Poll::Ready(n) = Pin::new(&mut io).poll_write_vectored(&mut cx, &slices) else { unreachable!() };
+                sent += n.unwrap();
+            }
+            let secret = std::str::from_utf8(SECRET).unwrap();
+            let wanted = format!("a key: {secret}, an end of the head and a body as well");
+            assert_eq!(String::from_utf8(io.inner.got).unwrap(), wanted, "step {step}, cut {cut}");
         }
     }
 
