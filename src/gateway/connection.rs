@@ -16,14 +16,16 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
+    future::{Future, poll_fn},
     os::fd::AsFd,
-    sync::{Arc, Mutex, PoisonError},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    sync::watch,
 };
 
 /// What connections have in common.
@@ -34,6 +36,37 @@ pub struct House {
 
 /// How long a call whose lease has ended may take to say so.
 const LAST_WORDS: Duration = Duration::from_millis(50);
+
+/// What is read of a body at once, in bytes; hyper begins with less, and grows to it while there is more.
+const BODY_PIECE: usize = 64 * 1024;
+
+/// The call that a connection makes now, as far as it may have to be cut.
+#[derive(Default)]
+pub(super) struct Running(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Running {
+    /// A call begins. Told by the connection's own task, whose next poll looks at it.
+    pub(super) fn begin(&self, mut cut: Cut) {
+        *self.lock() = Some(Box::pin(async move {
+            cut.wait().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        }));
+    }
+
+    /// The last call is over, and so is what would have cut it.
+    pub(super) fn over(&self) {
+        *self.lock() = None;
+    }
+
+    /// Returns a moment after the lease of the last call has ended, unless another call has begun by then.
+    async fn ended(&self) {
+        poll_fn(|cx| self.lock().as_mut().map_or(Poll::Pending, |running| running.as_mut().poll(cx))).await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pin<Box<dyn Future<Output = ()> + Send>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Identifies a connection and serves it. Who cannot be identified is told nothing.
 pub(super) async fn attend(house: Arc<House>, stream: UnixStream, closing: Closing) {
@@ -64,9 +97,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     mut closing: Closing,
 ) {
-    let (running, run) = watch::channel(None);
-    let told = Told { by, running, websocket: Mutex::default() };
-    speak(house, &admitted, stream, (&told, run), &mut closing).await;
+    let told = Told { by, running: Running::default(), websocket: Mutex::default() };
+    speak(house, &admitted, stream, &told, &mut closing).await;
     let websocket = told.websocket.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(websocket) = websocket {
         tokio::select! {
@@ -81,7 +113,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     house: &House,
     admitted: &Result<Session, Refusal>,
     stream: S,
-    (told, mut run): (&Told, watch::Receiver<Option<Cut>>),
+    told: &Told,
     closing: &mut Closing,
 ) {
     let service = service_fn(|request| async move {
@@ -94,36 +126,22 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .timer(TokioTimer::new())
         .header_read_timeout(house.options.idle_time)
         .keep_alive(admitted.is_ok())
-        .max_buf_size(house.options.header_bytes.max(8192))
+        .max_header_size(house.options.header_bytes)
+        .max_buf_size(house.options.header_bytes.max(BODY_PIECE))
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
+        // The connection first: a call that begins in it is then watched without another turn of this task.
+        biased;
         _ = connection.as_mut() => return,
-        () = ended(&mut run) => return,
+        () = told.running.ended() => return,
         _ = closing.wait_for(|closing| *closing) => {}
     }
     connection.as_mut().graceful_shutdown();
     tokio::select! {
+        biased;
         _ = connection => {}
-        () = ended(&mut run) => {}
-    }
-}
-
-/// Returns a moment after the lease of the last call has ended, unless another call has begun by then.
-async fn ended(run: &mut watch::Receiver<Option<Cut>>) {
-    loop {
-        let cut = run.borrow_and_update().clone();
-        let cut = async {
-            match cut {
-                Some(mut cut) => cut.wait().await,
-                None => std::future::pending().await,
-            }
-            tokio::time::sleep(LAST_WORDS).await;
-        };
-        tokio::select! {
-            () = cut => return,
-            changed = run.changed() => if changed.is_err() { std::future::pending::<()>().await },
-        }
+        () = told.running.ended() => {}
     }
 }

@@ -4,7 +4,8 @@
 use super::{
     GatewayOptions,
     answer::{self, Outgoing},
-    head::{Bad, Head},
+    connection::Running,
+    head::{Bad, Head, written},
     inspect::{Inspected, Need, inspect, tell_length},
     key::KeyFault,
     stream::Stream,
@@ -13,7 +14,6 @@ use super::{
 };
 use crate::{
     broker::{self, Session, Upload, Way},
-    ledger::Cut,
     model::{Code, Refusal, Shape},
     wire::{Framing, UsageReader},
 };
@@ -24,7 +24,6 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use std::sync::{Mutex, PoisonError};
-use tokio::sync::watch;
 
 /// How a request came.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +39,7 @@ pub(super) struct Told {
     /// How the connection came.
     pub(super) by: By,
     /// What would cut the call.
-    pub(super) running: watch::Sender<Option<Cut>>,
+    pub(super) running: Running,
     /// What the connection becomes when it has been answered.
     pub(super) websocket: Mutex<Option<Websocket>>,
 }
@@ -52,12 +51,11 @@ pub(super) async fn forward(
     request: Request<Incoming>,
     told: &Told,
 ) -> Response<Outgoing> {
-    // The last call of this connection is over, and so is what would have cut it.
-    told.running.send_replace(None);
-    let shape = session.broker().shape(request.uri().path());
+    told.running.over();
+    let target = request.uri().clone();
     match passed(session, options, request, told).await {
         Ok(response) => response,
-        Err(refusal) => answer::refusal(shape, &refusal),
+        Err(refusal) => answer::refusal(session.broker().shape(target.path()), &refusal),
     }
 }
 
@@ -73,7 +71,7 @@ async fn passed(
         let id = session.broker().request_id();
         web::check(&parts.headers, &options.origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
     }
-    let head = Head::read(parts).map_err(|bad| badly(session, bad))?;
+    let mut head = Head::read(parts).map_err(|bad| badly(session, bad))?;
     let key = head.key.presented(&options.narrowed).map_err(|fault| badly(session, Bad::Key(fault)))?;
     let holding = session.holding(&key, &head.call()).await?;
     let way = holding.way().cloned().ok_or_else(|| malformed(session, "nothing is there"))?;
@@ -91,8 +89,8 @@ async fn passed(
         bytes,
     });
     let mut passage = holding.pass(&head.call(), body).await?;
-    told.running.send_replace(Some(passage.cut()));
-    let mut request = outgoing(&head, &way, upload);
+    told.running.begin(passage.cut());
+    let mut request = outgoing(&mut head, &way, upload);
     tell_length(&mut request, length);
     let response = passage.call(request).await.map_err(|refusal| match leaked.told() {
         true => badly(session, Bad::Key(KeyFault::Leaked)),
@@ -118,11 +116,11 @@ async fn passed(
 }
 
 /// The request as the provider is to see it, but for its host and the key.
-fn outgoing(head: &Head, way: &Way, upload: Upload) -> Request<Upload> {
+fn outgoing(head: &mut Head, way: &Way, upload: Upload) -> Request<Upload> {
     let body = if head.websocket { Empty::new().map_err(|never| match never {}).boxed_unsync() } else { upload };
     let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    *request.headers_mut() = head.headers.clone();
+    request.method_mut().clone_from(&head.method);
+    *request.headers_mut() = std::mem::take(&mut head.headers);
     let query = if head.query.is_empty() { String::new() } else { format!("?{}", head.query) };
     // Every part of it has been part of a URI.
     *request.uri_mut() = format!("{}{query}", way.path).parse().unwrap_or_default();
@@ -151,11 +149,7 @@ fn checked(session: &Session, response: &mut Response<Stream>, websocket: bool) 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && !to_websocket {
         return Err(upstream());
     }
-    let passage = response.body().passage();
-    let in_head = |(name, value): (&HeaderName, &HeaderValue)| {
-        passage.is_in(value.as_bytes()) || passage.is_in(name.as_str().as_bytes())
-    };
-    if headers.iter().any(in_head) {
+    if response.body().passage().is_in(&written(headers)) {
         response.body_mut().echoed();
         return Err(upstream());
     }

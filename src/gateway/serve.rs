@@ -29,7 +29,7 @@ impl accept::House for House {
     }
 
     fn depth(&self) -> Depth {
-        Depth::Full
+        Depth::Shallow
     }
 }
 

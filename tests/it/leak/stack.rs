@@ -1,11 +1,12 @@
 //! Paints the unused stack of the daemon's thread and looks later how deep something went, and that what went there
 //! was wiped: the deepest trace must be zeroes, for nothing but the scrub writes so many.
 
-use crate::harness::{World, read_answer, request};
+use crate::harness::{World, request};
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
+    io::{Read, Write},
     os::unix::{fs::FileExt, net::UnixStream},
+    path::Path,
 };
 
 /// How a report begins that found something.
@@ -51,7 +52,6 @@ pub fn deepest_trace_is_a_wipe(pid: u32, painted: &Painted) -> usize {
 /// Whatever a caller asks for, the tasks of the broker socket leave nothing below their own, shallower scrub. The main
 /// task wipes deeper each second, which would hide that they do: rounds in which it did show nothing.
 pub fn callers_stay_within_the_shallow_scrub(world: &World) {
-    const DEEP: usize = 48 * 1024;
     let asked: Vec<String> = [
         ("POST", "/v1/leases", r#"{"key":"dashscope/k1","kind":"virtual","ttl":60}"#.into()),
         ("POST", "/v1/leases", r#"{"key":"dashscope/none"}"#.into()),
@@ -70,11 +70,40 @@ pub fn callers_stay_within_the_shallow_scrub(world: &World) {
     ]
     .map(|(method, target, body)| request(method, target, Some(&body), "close").replace("host:", &many_headers()))
     .into();
+    stay_shallow(world, &world.broker(), &asked);
+}
+
+/// The same for calls through the gateway, over connections to the provider that are there already: TLS is made apart.
+pub fn calls_stay_within_the_shallow_scrub(world: &World) {
+    let key = world.mint(r#"{"key":"dashscope/k1","kind":"virtual"}"#).token();
+    let chat = "/dashscope/compatible-mode/v1/chat/completions";
+    let said = r#""model":"qwen-plus","messages":[{"role":"user","content":"Hello"}]"#;
+    let asked: Vec<String> = [
+        ("POST", chat, format!("{{{said}}}")),
+        ("POST", chat, format!("{{{said},\"stream\":true}}")),
+        ("POST", chat, format!("{{{said},\"x\":{}", "[".repeat(4000))),
+        ("POST", chat, format!("{{{said},\"metadata\":{{{}\"a\":1}}}}", "\"key\":\"value\",".repeat(1000))),
+        ("GET", "/dashscope/compatible-mode/v1/models", String::new()),
+        ("GET", "/nowhere/v1/models", String::new()),
+        ("GET", "/dashscope/..", String::new()),
+    ]
+    .map(|(method, target, body)| {
+        let headers = format!("x-api-key: {key}\r\n{}", many_headers());
+        request(method, target, Some(&body), "close").replace("host:", &headers)
+    })
+    .into();
+    stay_shallow(world, &world.path("run/gateway.sock"), &asked);
+}
+
+fn stay_shallow(world: &World, socket: &Path, asked: &[String]) {
+    const DEEP: usize = 48 * 1024;
     let seen = (0..10 * asked.len()).filter(|number| {
         let painted = paint(world.pid());
-        let mut stream = UnixStream::connect(world.broker()).unwrap();
+        let mut stream = UnixStream::connect(socket).unwrap();
         stream.write_all(asked[number % asked.len()].as_bytes()).unwrap();
-        assert!(read_answer(&mut stream).unwrap().status > 0);
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 "));
         drop(stream);
         // The answer is here before the poll that sent it is over.
         std::thread::sleep(std::time::Duration::from_millis(10));
