@@ -3,7 +3,7 @@
 
 use super::{Inner, refuse::Stop};
 use crate::{
-    ledger::{Chain, Held, Spent},
+    ledger::{Chain, Held},
     model::{Mark, Node, NodeId, Scope},
     wire::narrow::{Link, Narrowed},
 };
@@ -72,10 +72,8 @@ impl Inner {
         let links = self.issuer.verified(narrowed, &held.seal)?.ok_or(Stop::Forged)?;
         let now = (self.clock.boot(), self.clock.wall());
         let narrower = Narrower::of(links, narrowed.mark(), now);
-        match narrower.chain.until.is_some_and(|until| until <= now.0) {
-            true => Err(Spent::Expired.into()),
-            false => Ok((held, narrower)),
-        }
+        self.ledger.stands(held.lease, &narrower.chain)?;
+        Ok((held, narrower))
     }
 }
 

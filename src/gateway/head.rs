@@ -1,7 +1,7 @@
 //! A request's head: taken apart, and refused where it could mean two things. What is passed on is built anew from what
 //! was understood, so that no trick of framing reaches the provider.
 
-use super::key::{Key, KeyFault, unescaped};
+use super::key::{Key, KeyFault, parameters, unescaped};
 use crate::{broker::Call, model::CallPath};
 use hyper::{
     HeaderMap, Method, Version,
@@ -65,6 +65,10 @@ const OURS: [&str; 9] = [
 const OVERRIDES: [&str; 5] =
     ["x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url"];
 
+/// The same in the query: Google's system parameters (cloud.google.com/apis/docs/system-parameters), and what web
+/// frameworks read.
+const OVERRIDING: [&str; 5] = ["$httpmethod", "$httpheaders", "$ct", "x-http-method-override", "_method"];
+
 impl Head {
     /// Understands a head, or says why not.
     pub(super) fn read(parts: Parts) -> Result<Self, Bad> {
@@ -81,6 +85,9 @@ impl Head {
         let websocket = wants_websocket(&headers, &method)?;
         if OVERRIDES.iter().any(|name| headers.contains_key(*name)) {
             return Err(Bad::Form("no header may make another call of this one"));
+        }
+        if parameters(&query).any(|(name, _)| OVERRIDING.contains(&name.as_str())) {
+            return Err(Bad::Form("no query may make another call of this one"));
         }
         strip(&mut headers)?;
         let key = Key::take(&mut headers, &mut query).map_err(Bad::Key)?;
@@ -238,6 +245,16 @@ mod tests {
         assert!(form("/p/a", &[("upgrade", "websocket"), ("content-length", "1")]));
         assert!(form("/p/a", &[("x-http-method-override", "DELETE")]));
         assert!(form("http://elsewhere/p/a", &[]));
+    }
+
+    #[test]
+    fn a_query_does_not_make_another_call_of_it() {
+        for query in
+            ["$httpMethod=DELETE", "%24httpMethod=DELETE", "a=1&%24HTTPmethod=x", "$httpHeaders=x", "_method=put"]
+        {
+            assert!(form(&format!("/p/a?{query}"), &[]), "{query}");
+        }
+        assert!(read("/p/a?$alt=sse&method=x", &[]).is_ok());
     }
 
     #[test]

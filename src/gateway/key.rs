@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 const HEADERS: [&str; 7] =
     ["x-api-key", "api-key", "x-goog-api-key", "xi-api-key", "x-auth-token", "private-token", "proxy-authorization"];
 /// Query parameters whose value is a key.
-const PARAMETERS: [&str; 5] = ["key", "api_key", "api-key", "access_token", "token"];
+const PARAMETERS: [&str; 7] = ["key", "$key", "api_key", "api-key", "access_token", "oauth_token", "token"];
 /// A subprotocol that carries a key, from browsers that can set no header.
 const PROTOCOL: &str = "openai-insecure-api-key.";
 
@@ -114,10 +114,9 @@ fn bearer(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 
 fn take_parameters(query: &mut String, found: &mut Vec<Zeroizing<Vec<u8>>>) {
     let mut kept = String::with_capacity(query.len());
-    for part in query.split('&').filter(|part| !part.is_empty()) {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let name = unescaped(name);
-        if PARAMETERS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())) {
+    for (name, part) in parameters(query) {
+        if PARAMETERS.contains(&name.as_str()) {
+            let value = part.split_once('=').map_or("", |(_, value)| value);
             found.push(Zeroizing::new(value.as_bytes().to_vec()));
         } else {
             kept.push_str(if kept.is_empty() { "" } else { "&" });
@@ -125,6 +124,13 @@ fn take_parameters(query: &mut String, found: &mut Vec<Zeroizing<Vec<u8>>>) {
         }
     }
     *query = kept;
+}
+
+/// The parts of a query that say something, each with its name in small letters as the provider reads it.
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (String, &str)> {
+    let name = |part: &str| unescaped(part.split_once('=').map_or(part, |(name, _)| name));
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    parts.map(move |part| (String::from_utf8_lossy(&name(part)).to_ascii_lowercase(), part))
 }
 
 /// A name as the provider reads it: a key's place may be written with percent signs.

@@ -112,6 +112,13 @@ impl Ledger {
         book.held_at(number, self.clock.boot())
     }
 
+    /// Whether a narrower key of a lease is live and has a use left: one that has not is nobody's, and no theft.
+    pub fn stands(&self, lease: LeaseId, chain: &Chain) -> Result<(), Spent> {
+        let book = self.book();
+        let number = book.slots.find(lease).ok_or(Spent::Revoked)?;
+        book.stands(number, chain, self.clock.boot())
+    }
+
     /// The live lease of the ticket with this SHA-256, redeemed or not.
     pub fn ticketed(&self, digest: &[u8; 32]) -> Result<Held, Spent> {
         self.book().ticketed(digest, self.clock.boot())

@@ -77,21 +77,25 @@ impl Cut {
 }
 
 impl Book {
-    /// Whether every step of a chain is live, has a use left, and can be remembered.
-    pub(super) fn may_go(&self, number: u32, chain: &Chain, now: Boottime) -> Result<(), Spent> {
+    /// Whether every step of a chain is live and has a use left.
+    pub(super) fn stands(&self, number: u32, chain: &Chain, now: Boottime) -> Result<(), Spent> {
         if chain.until.is_some_and(|until| until <= now) {
             return Err(Spent::Expired);
         }
-        let none = Nodes::default();
-        let nodes = self.nodes.get(&number).unwrap_or(&none);
+        let Some(nodes) = self.nodes.get(&number) else { return Ok(()) };
         if nodes.revoked.iter().any(|node| chain.has(node)) {
             return Err(Spent::Revoked);
         }
-        let used = |node| nodes.used.get(node).copied();
-        if chain.counted().any(|(node, most)| used(node).unwrap_or(0) >= most) {
-            return Err(Spent::Exhausted);
-        }
-        let new = chain.counted().filter(|(node, _)| used(node).is_none()).count();
+        let spent = |(node, most): (&Node, u32)| nodes.used.get(node).is_some_and(|used| *used >= most);
+        if chain.counted().any(spent) { Err(Spent::Exhausted) } else { Ok(()) }
+    }
+
+    /// The same, and whether it can be remembered.
+    pub(super) fn may_go(&self, number: u32, chain: &Chain, now: Boottime) -> Result<(), Spent> {
+        self.stands(number, chain, now)?;
+        let none = Nodes::default();
+        let nodes = self.nodes.get(&number).unwrap_or(&none);
+        let new = chain.counted().filter(|(node, _)| !nodes.used.contains_key(*node)).count();
         if nodes.len() + new > self.options.narrowed_keys { Err(Spent::Crowded) } else { Ok(()) }
     }
 

@@ -223,6 +223,7 @@ mod tests {
         assert_eq!(risk("dashscope", "POST", "/api/v1/tokens"), Risk::Refused);
         assert_eq!(risk("dashscope", "POST", "/api/v1/tokens/"), Risk::Refused);
         assert_eq!(risk("openai", "POST", "/v1/realtime/client_secrets"), Risk::Refused);
+        assert_eq!(risk("gemini", "POST", "/batch/v1beta"), Risk::Refused, "calls that nobody judges");
         assert_eq!(risk("github", "DELETE", "/user/keys/1"), Risk::Refused, "the stricter word counts");
     }
 

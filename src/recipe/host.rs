@@ -63,7 +63,9 @@ impl TryFrom<String> for Host {
         let labels: Vec<_> = text.split('.').collect();
         // A value never stands for a domain that somebody could register.
         let first = plain(labels[0]) || value(labels[0]) && labels.len() > 2;
-        if first && labels.len() > 1 && labels[1..].iter().all(|label| plain(label) || *label == "{region}") {
+        // An address is no name: it would say by itself that it may be dialled.
+        let named = labels.last().is_some_and(|label| !label.bytes().all(|b| b.is_ascii_digit()));
+        if first && named && labels.len() > 1 && labels[1..].iter().all(|label| plain(label) || *label == "{region}") {
             return Ok(Self(text));
         }
         Err("a host is a DNS name in small letters, without scheme, port and path")
@@ -153,6 +155,8 @@ mod tests {
             "https://a.b",
             "{}.a.b",
             "u@a.b",
+            "127.0.0.1",
+            "{x}.0.0.1",
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }

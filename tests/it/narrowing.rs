@@ -171,6 +171,22 @@ fn a_narrower_key_is_its_holders_alone_and_found_where_it_does_not_belong() {
 }
 
 #[test]
+fn a_narrower_key_that_is_dead_takes_no_other_with_it() {
+    let world = World::with_key(&format!("{MINE}on_theft = \"freeze\""));
+    let holder = Holder::new(&world);
+    let (stolen, id) = narrowed(&holder.key, &["--uses", "9"]);
+    assert!(world.sixty(&["revoke", &id]).status.success());
+    // Whoever got hold of it is told that it is over, and cannot end the lease that it once was of.
+    assert_eq!(call(&world, &stolen, "POST", CHAT, QUESTION).refused(), (401, "revoked".into()));
+    let leases = world.http("GET", "/v1/leases", None).json();
+    assert_eq!(leases["leases"][0]["state"], "live", "{leases}");
+    // One that lives is another matter.
+    let (stolen, _) = narrowed(&holder.key, &["--uses", "8"]);
+    assert_eq!(asks(&world, &stolen), 403);
+    assert_eq!(world.http("GET", "/v1/leases", None).json()["leases"], serde_json::json!([]));
+}
+
+#[test]
 fn narrower_keys_are_bounded_by_the_config() {
     let limits = "[limits]\nnarrowed_steps = 2\nnarrowed_bytes = \"512B\"\nnarrowed_keys = 2\n";
     let world = World::with_key(&format!("{limits}{MINE}"));

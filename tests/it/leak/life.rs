@@ -295,6 +295,7 @@ impl Life {
     /// Test, rotate, remove, reload, lock and unlock.
     pub fn the_operator_acts(&mut self) {
         self.control("POST", "/v1/keys/dashscope/k2/test", None);
+        self.a_key_is_probed();
         for number in 0..KEYS / 2 {
             let key = self.fresh_key();
             let body = format!("{{\"secret\":\"{key}\"}}");
@@ -312,6 +313,18 @@ impl Life {
         self.control("POST", "/v1/unlock", None);
         self.mint_some(51);
         self.look("after lock and unlock");
+    }
+
+    /// A provider that mints nothing is asked whether a key is good, and the answer is left unread.
+    fn a_key_is_probed(&mut self) {
+        let (key, url) = (self.fresh_key(), self.world.studio.url());
+        let body = format!(r#"{{"provider":"openai","endpoint":"{url}","secret":"{key}"}}"#);
+        self.control("PUT", "/v1/keys/openai/probed", Some(&body));
+        for _ in 0..3 {
+            self.control("POST", "/v1/keys/openai/probed/test", None);
+        }
+        self.look("after a probe");
+        self.control("DELETE", "/v1/keys/openai/probed", None);
     }
 
     fn control(&self, method: &str, target: &str, body: Option<&str>) {
