@@ -1,7 +1,7 @@
 //! What a rule gives, in the words of the config: for `sixty why`. It decides nothing.
 
 use super::{Bearer, Detach, Risky, Rule, Theft};
-use crate::model::{Budget, Per, Scope};
+use crate::model::{Budget, Kind, Per, Scope};
 use serde::Serialize;
 
 /// One thing that a rule gives or bounds, and how.
@@ -18,6 +18,8 @@ pub(super) fn given(rule: &Rule) -> Vec<Given> {
     let ttl = &rule.ttl;
     let kinds: Vec<_> = rule.kinds.iter().map(|kind| kind.name()).collect();
     let recipients = rule.recipients.iter().map(|who| format!("{}:{}", who.fact().name(), who.wanted()));
+    // Said where it could be asked for: `mint --for` is denied else without a word of why.
+    let nobody = rule.kinds.contains(&Kind::Virtual).then(|| "nobody else".to_owned());
     let own = [
         ("kinds", Some(kinds.join(", "))),
         ("ttl", Some(format!("{}, at most {}", ttl.default, ttl.max))),
@@ -25,7 +27,7 @@ pub(super) fn given(rule: &Rule) -> Vec<Given> {
         ("rate", rule.rate.map(|rate| rate.to_string())),
         ("detached", (rule.detach == Detach::Allowed).then(|| "allowed".to_owned())),
         ("bearer_alone", (rule.bearer == Bearer::Enough).then(|| "enough".to_owned())),
-        ("for", listed(recipients.collect())),
+        ("for", listed(recipients.collect()).or(nobody)),
         ("on_theft", Some(if rule.theft == Theft::Frozen { "freeze" } else { "deny" }.to_owned())),
         ("risky", Some(risky(rule.risky).to_owned())),
     ];
@@ -89,6 +91,8 @@ mod tests {
             text("risky", "refused"),
         ];
         assert_eq!(plain, least);
+        rule.kinds = vec![Kind::Virtual];
+        assert!(given(&rule).into_iter().any(|given| (given.what, given.how) == text("for", "nobody else")));
         rule.recipients = vec![super::super::Condition::Uid(7)];
         rule.scope = Scope { models: Some(vec!["qwen-*".into(), "x".into()]), ..Scope::default() };
         rule.budget =
