@@ -48,8 +48,8 @@ where
     tokio::spawn(Scrub::<_>(future))
 }
 
-/// Spawns a task whose polls stay within three eighths of [`DEPTH`]: those of the broker socket and of the gateway, and of
-/// connections to providers whose TLS is made, as `tests/it/leak.rs` proves on the release build. What goes deeper all the same is wiped by the next task that [`spawn`] spawned, or by the
+/// Spawns a task whose polls stay within three eighths of [`DEPTH`]: those of the broker socket, as `tests/it/leak.rs` proves
+/// on the release build. What goes deeper all the same is wiped by the next task that [`spawn`] spawned, or by the
 /// main one within a second.
 #[allow(clippy::disallowed_methods, reason = "as above")]
 pub fn spawn_shallow<F>(future: F) -> tokio::task::JoinHandle<F::Output>

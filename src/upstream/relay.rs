@@ -2,7 +2,7 @@
 //! The key is put in below hyper, as everywhere; a connection whose answer was not read to its end is never kept.
 
 use super::{
-    Aborted, CallError,
+    CallError,
     heard::Heard,
     warm::{Connection, Pool},
 };
@@ -27,7 +27,6 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::sync::oneshot;
 
 /// A body on its way to the provider.
 pub type Upload = UnsyncBoxBody<Bytes, io::Error>;
@@ -131,14 +130,17 @@ impl Lanes {
         None
     }
 
-    /// A TLS handshake goes deeper than the tasks of connections are wiped: it has one of its own.
     async fn open(&self, endpoint: &Endpoint) -> Result<Idle, CallError> {
-        let (tell, told) = oneshot::channel();
-        let opening = opened(self.pool.clone(), endpoint.clone());
-        let _opening = Aborted(Some(scrub::spawn(async move {
-            let _ = tell.send(opening.await);
-        })));
-        told.await.unwrap_or_else(|_| Err(CallError::Unanswered(endpoint.to_string())))
+        let connection: Connection = self.pool.connect(endpoint).await?;
+        let (swaps, heard) = (Swaps::default(), Heard::default());
+        let (sender, driver) = connection
+            .handshake(swaps.clone(), heard.clone())
+            .await
+            .map_err(|_| CallError::Unanswered(endpoint.to_string()))?;
+        scrub::spawn(async move {
+            let _ = driver.with_upgrades().await;
+        });
+        Ok(Idle { sender, swaps, heard, seen: false })
     }
 
     fn keep(&self, lane: Lane, idle: Idle) {
@@ -172,19 +174,6 @@ impl Lanes {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn opened(pool: Pool, endpoint: Endpoint) -> Result<Idle, CallError> {
-    let connection: Connection = pool.connect(&endpoint).await?;
-    let (swaps, heard) = (Swaps::default(), Heard::default());
-    let (sender, driver) = connection
-        .handshake(swaps.clone(), heard.clone())
-        .await
-        .map_err(|_| CallError::Unanswered(endpoint.to_string()))?;
-    scrub::spawn_shallow(async move {
-        let _ = driver.with_upgrades().await;
-    });
-    Ok(Idle { sender, swaps, heard, seen: false })
 }
 
 struct Back {

@@ -160,7 +160,6 @@ fn no_poll_goes_deeper_than_the_scrub() {
     life.keys_come_in();
     life.many_mint_at_once(64);
     stack::callers_stay_within_the_shallow_scrub(&life.world);
-    stack::calls_stay_within_the_shallow_scrub(&life.world);
     let paint = stack::paint(life.world.pid());
     life.many_mint_at_once(200);
     life.callers_misbehave();

@@ -73,28 +73,6 @@ pub fn callers_stay_within_the_shallow_scrub(world: &World) {
     stay_shallow(world, &world.broker(), &asked);
 }
 
-/// The same for calls through the gateway, over connections to the provider that are there already: TLS is made apart.
-pub fn calls_stay_within_the_shallow_scrub(world: &World) {
-    let key = world.mint(r#"{"key":"dashscope/k1","kind":"virtual"}"#).token();
-    let chat = "/dashscope/compatible-mode/v1/chat/completions";
-    let said = r#""model":"qwen-plus","messages":[{"role":"user","content":"Hello"}]"#;
-    let asked: Vec<String> = [
-        ("POST", chat, format!("{{{said}}}")),
-        ("POST", chat, format!("{{{said},\"stream\":true}}")),
-        ("POST", chat, format!("{{{said},\"x\":{}", "[".repeat(4000))),
-        ("POST", chat, format!("{{{said},\"metadata\":{{{}\"a\":1}}}}", "\"key\":\"value\",".repeat(1000))),
-        ("GET", "/dashscope/compatible-mode/v1/models", String::new()),
-        ("GET", "/nowhere/v1/models", String::new()),
-        ("GET", "/dashscope/..", String::new()),
-    ]
-    .map(|(method, target, body)| {
-        let headers = format!("x-api-key: {key}\r\n{}", many_headers());
-        request(method, target, Some(&body), "close").replace("host:", &headers)
-    })
-    .into();
-    stay_shallow(world, &world.path("run/gateway.sock"), &asked);
-}
-
 fn stay_shallow(world: &World, socket: &Path, asked: &[String]) {
     const DEEP: usize = 48 * 1024;
     let seen = (0..10 * asked.len()).filter(|number| {
