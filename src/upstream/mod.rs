@@ -156,7 +156,7 @@ impl Upstream {
         let handshake = connection.handshake(swaps, heard.clone()).await;
         let (mut sender, driver) = handshake.map_err(|_| CallError::Unanswered(host()))?;
         let most = self.options.total_time;
-        let driver = Aborted(Some(scrub::spawn_shallow(async move {
+        let driver = Aborted(Some(scrub::spawn(async move {
             let _ = timeout(most, driver).await;
         })));
         let answer = sender.send_request(request).await.map_err(|fault| why(&fault, &heard, host()))?;
