@@ -170,7 +170,7 @@ impl Session {
         let uid = self.present()?;
         let ended = || {
             let refusal = Refusal::new(Code::Malformed, self.broker.request_id());
-            refusal.saying("the lease that `after` names has ended: begin the list anew")
+            refusal.at(409).saying("the lease that `after` names has ended: begin the list anew")
         };
         self.broker.0.ledger.page(Some(uid), page).ok_or_else(ended)
     }

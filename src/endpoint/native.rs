@@ -70,8 +70,10 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
 /// Which part of a list of leases is asked for.
 pub(super) fn page(way: &Way, options: &EndpointOptions, ended: Ended) -> Result<Page, Malformed> {
     let most = options.leases_per_page;
-    let limit = |text: &str| text.parse().ok().filter(|limit| (1..=most).contains(limit));
-    let wrong = || Malformed(format!("limit is a number from 1 to {most}"));
+    let whole = |text: &str| text.bytes().all(|b| b.is_ascii_digit()) && text.bytes().any(|b| b != b'0');
+    // However large: never more than the config allows.
+    let limit = |text: &str| whole(text).then(|| text.parse().unwrap_or(most).min(most));
+    let wrong = || Malformed("limit is a whole number, at least 1".into());
     let most = way.parameter("limit").map_or(Ok(most), |text| limit(text).ok_or_else(wrong))?;
     let after = way.parameter("after").map(str::parse).transpose()?;
     Ok(Page { after, most, ended })
