@@ -47,11 +47,14 @@ fn every_request_leaves_its_decision_and_its_outcome() {
 fn a_client_that_vanished_is_on_record_as_lost() {
     let world = World::new(MINE);
     world.add_key("dashscope/main");
-    for wait in [0, 50] {
+    let decided = || world.audit().iter().filter(|line| line["record"] == "decision").count();
+    for (before, wait) in [0, 50].into_iter().enumerate() {
         world.studio.next(Fault::SlowHead(Duration::from_millis(300)));
         let mut stream = UnixStream::connect(world.broker()).unwrap();
         let body = Some(r#"{"key":"dashscope/main"}"#);
         stream.write_all(request("POST", "/v1/leases", body, "close").as_bytes()).unwrap();
+        // Who leaves before the request is read has asked for nothing.
+        assert!(soon(SOON, || decided() > before), "{:?}", world.audit());
         std::thread::sleep(Duration::from_millis(wait));
         drop(stream);
     }
