@@ -1,5 +1,6 @@
 //! Nothing of a key or a token stays in the memory of the release build, whatever went wrong with it. The scanner is
-//! our own, `demo::scan`. No test here may pass because it could not look: two leaky builds must be caught by it.
+//! our own, `demo::scan`. No test here may pass because it could not look: a build that does not wipe its heap must be caught
+//! by the scan, and one that does not scrub its tasks by the paint on its stack.
 
 mod builds;
 mod calls;
