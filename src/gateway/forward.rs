@@ -118,6 +118,7 @@ async fn passed(
 /// The request as the provider is to see it, but for its host and the key.
 fn outgoing(head: &mut Head, way: &Way, upload: Upload) -> Request<Upload> {
     let body = if head.websocket { Empty::new().map_err(|never| match never {}).boxed_unsync() } else { upload };
+    head.drop_words(&way.drop);
     let mut request = Request::new(body);
     request.method_mut().clone_from(&head.method);
     *request.headers_mut() = std::mem::take(&mut head.headers);

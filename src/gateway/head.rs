@@ -1,8 +1,8 @@
 //! A request's head: taken apart, and refused where it could mean two things. What is passed on is built anew from what
 //! was understood, so that no trick of framing reaches the provider.
 
-use super::key::{Key, KeyFault, parameters, unescaped};
-use crate::{broker::Call, model::CallPath};
+use super::key::{Key, KeyFault, parameters, retain_parameters, retain_protocols, unescaped};
+use crate::{broker::Call, model::CallPath, recipe::Dropped};
 use hyper::{
     HeaderMap, Method, Version,
     header::{self, HeaderName},
@@ -98,6 +98,13 @@ impl Head {
     /// The same as the broker judges it.
     pub(super) fn call(&self) -> Call<'_> {
         Call { provider: &self.provider, method: self.method.as_str(), path: &self.path }
+    }
+
+    /// Forgets what would have the call made, or paid, in another place than the key's own.
+    pub(super) fn drop_words(&mut self, dropped: &Dropped) {
+        dropped.names().for_each(|name| drop(self.headers.remove(name)));
+        retain_parameters(&mut self.query, |name, _| !dropped.parameter(name));
+        retain_protocols(&mut self.headers, |one| !dropped.protocol(one));
     }
 
     fn leaks(&self) -> bool {
@@ -255,6 +262,27 @@ mod tests {
             assert!(form(&format!("/p/a?{query}"), &[]), "{query}");
         }
         assert!(read("/p/a?$alt=sse&method=x", &[]).is_ok());
+    }
+
+    #[test]
+    fn no_call_chooses_another_account_than_its_keys() {
+        let lines = [
+            ("acme-project", "p1"),
+            ("Acme-Project", "p2"),
+            ("x-acme", "1"),
+            ("sec-websocket-protocol", "realtime, ACME-Project.p3"),
+            ("sec-websocket-protocol", "acme-project.p4, v1"),
+        ];
+        let mut head = read("/p/a?acme%2Dproject=p5&b=2&$ACME-project=p6", &lines).unwrap();
+        head.drop_words(&vec!["acme-project".to_owned()].try_into().unwrap());
+        assert_eq!(head.query, "b=2");
+        assert_eq!(head.headers["sec-websocket-protocol"], "realtime, v1");
+        head.headers.remove("sec-websocket-protocol");
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-acme"]);
+        let line = hyper::header::HeaderValue::from_bytes(b"acme-project.p7, \xe9").unwrap();
+        head.headers.insert("sec-websocket-protocol", line);
+        head.drop_words(&Dropped::default());
+        assert!(!head.headers.contains_key("sec-websocket-protocol"), "what nobody can read");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::{
     broker::Presented,
+    recipe::KEY_HEADERS,
     wire::{
         Echo, EchoGuard, echoes,
         key::{Shape, digest, shape},
@@ -12,13 +13,10 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{
     HeaderMap,
-    header::{AUTHORIZATION, HeaderName},
+    header::{AUTHORIZATION, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL},
 };
 use zeroize::Zeroizing;
 
-/// Headers whose whole value is a key.
-const HEADERS: [&str; 7] =
-    ["x-api-key", "api-key", "x-goog-api-key", "xi-api-key", "x-auth-token", "private-token", "proxy-authorization"];
 /// Query parameters whose value is a key.
 const PARAMETERS: [&str; 7] = ["key", "$key", "api_key", "api-key", "access_token", "oauth_token", "token"];
 /// A subprotocol that carries a key, from browsers that can set no header.
@@ -53,12 +51,13 @@ impl Key {
             found.push(bearer(value.as_bytes()).ok_or(KeyFault::Foreign)?);
         }
         headers.remove(AUTHORIZATION);
-        for name in HEADERS.map(HeaderName::from_static) {
+        // Of all others the whole value is the key.
+        for name in KEY_HEADERS.map(HeaderName::from_static) {
             found.extend(headers.get_all(&name).iter().map(|value| Zeroizing::new(value.as_bytes().to_vec())));
             headers.remove(name);
         }
         take_parameters(query, &mut found);
-        take_protocol(headers, &mut found)?;
+        take_protocol(headers, &mut found);
         let key = found.pop().ok_or(KeyFault::Missing)?;
         match shape(&key) {
             Shape::Ours | Shape::Narrowed if found.iter().all(|other| *other == key) => Ok(Self(key)),
@@ -113,15 +112,22 @@ fn bearer(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 fn take_parameters(query: &mut String, found: &mut Vec<Zeroizing<Vec<u8>>>) {
-    let mut kept = String::with_capacity(query.len());
-    for (name, part) in parameters(query) {
-        if PARAMETERS.contains(&name.as_str()) {
+    retain_parameters(query, |name, part| {
+        let is_key = PARAMETERS.contains(&name);
+        if is_key {
             let value = part.split_once('=').map_or("", |(_, value)| value);
             found.push(Zeroizing::new(value.as_bytes().to_vec()));
-        } else {
-            kept.push_str(if kept.is_empty() { "" } else { "&" });
-            kept.push_str(part);
         }
+        !is_key
+    });
+}
+
+/// Takes out the parts of a query that are not kept.
+pub(super) fn retain_parameters(query: &mut String, mut keep: impl FnMut(&str, &str) -> bool) {
+    let mut kept = String::with_capacity(query.len());
+    for (_, part) in parameters(query).filter(|(name, part)| keep(name, part)) {
+        kept.push_str(if kept.is_empty() { "" } else { "&" });
+        kept.push_str(part);
     }
     *query = kept;
 }
@@ -146,22 +152,28 @@ pub(super) fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn take_protocol(headers: &mut HeaderMap, found: &mut Vec<Zeroizing<Vec<u8>>>) -> Result<(), KeyFault> {
-    const NAME: &str = "sec-websocket-protocol";
-    let values: Vec<String> =
-        headers.get_all(NAME).iter().filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
-    if !values.iter().any(|value| value.contains(PROTOCOL)) {
-        return Ok(());
+fn take_protocol(headers: &mut HeaderMap, found: &mut Vec<Zeroizing<Vec<u8>>>) {
+    retain_protocols(headers, |one| {
+        let key = one.strip_prefix(PROTOCOL);
+        found.extend(key.map(|key| Zeroizing::new(key.as_bytes().to_vec())));
+        key.is_none()
+    });
+}
+
+/// Takes out the subprotocols that are not kept, and lines that are no text. One line is left of several.
+pub(super) fn retain_protocols(headers: &mut HeaderMap, mut keep: impl FnMut(&str) -> bool) {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
+    let read: Vec<&str> = lines.iter().filter_map(|line| line.to_str().ok()).collect();
+    let all: Vec<&str> = read.iter().flat_map(|line| line.split(',')).map(str::trim).collect();
+    let kept: Vec<&str> = all.iter().copied().filter(|one| keep(one)).collect();
+    if kept.len() == all.len() && read.len() == lines.iter().count() {
+        return;
     }
-    let all = values.join(",");
-    let (keys, others): (Vec<&str>, Vec<&str>) =
-        all.split(',').map(str::trim).partition(|one| one.starts_with(PROTOCOL));
-    found.extend(keys.iter().map(|key| Zeroizing::new(key.as_bytes()[PROTOCOL.len()..].to_vec())));
-    headers.remove(NAME);
-    if !others.is_empty() {
-        headers.insert(NAME, others.join(", ").parse().map_err(|_| KeyFault::Foreign)?);
+    let line = HeaderValue::from_str(&kept.join(", ")).ok().filter(|line| !line.is_empty());
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    if let Some(line) = line {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, line);
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! The host never comes from the request, only from the recipe and the key's own address.
 
 use super::{
-    Endpoint, Inject, Loopback, PlaceFault, Recipe,
+    Dropped, Endpoint, Inject, Loopback, PlaceFault, Recipe,
     host::Host,
     inject::InjectShape,
     route::{CallPattern, RouteShape},
@@ -27,6 +27,8 @@ pub struct Gateway {
     refused: Vec<CallPattern>,
     #[serde(default)]
     websocket: Vec<PatternText>,
+    #[serde(default)]
+    drop: Dropped,
 }
 
 /// Where a key's provider keeps it, and the values it brought along: a [`KeyMeta`] has both.
@@ -72,6 +74,8 @@ pub struct Way {
     pub risk: Risk,
     /// Whether it may become a websocket.
     pub websocket: bool,
+    /// What it is not passed on with.
+    pub drop: Dropped,
 }
 
 impl Recipe {
@@ -106,6 +110,7 @@ impl Recipe {
             model: fit.and_then(|fit| fit.model).map(str::to_owned),
             risk: gateway.risk(method, &named.to_lowercase()),
             websocket: gateway.websocket.iter().any(|pattern| pattern.0.matches(named)),
+            drop: gateway.drop.clone(),
         })
     }
 
@@ -128,10 +133,19 @@ impl Gateway {
         }
     }
 
+    fn injects(&self) -> impl Iterator<Item = &InjectShape> {
+        let routes = self.route.iter().filter_map(|route| route.inject.as_ref());
+        std::iter::once(&self.inject).chain(routes)
+    }
+
+    /// A header that is to be dropped although the key stands in it.
+    pub(super) fn dropped_key(&self) -> Option<&str> {
+        self.injects().filter_map(InjectShape::header).find(|header| self.drop.header(header))
+    }
+
     /// Values of a key that the gateway's texts refer to.
     pub(super) fn placeholders(&self) -> impl Iterator<Item = &str> {
-        let routes = self.route.iter().filter_map(|route| route.inject.as_ref());
-        let injects = std::iter::once(&self.inject).chain(routes).filter_map(|inject| match inject {
+        let injects = self.injects().filter_map(|inject| match inject {
             InjectShape::Set(name) => Some(name.as_str()),
             InjectShape::Fixed(_) => None,
         });
@@ -225,6 +239,22 @@ mod tests {
         assert_eq!(risk("openai", "POST", "/v1/realtime/client_secrets"), Risk::Refused);
         assert_eq!(risk("gemini", "POST", "/batch/v1beta"), Risk::Refused, "calls that nobody judges");
         assert_eq!(risk("github", "DELETE", "/user/keys/1"), Risk::Refused, "the stricter word counts");
+    }
+
+    #[test]
+    fn no_shipped_provider_lets_a_call_choose_another_account() {
+        for (provider, header) in [
+            ("openai", "openai-organization"),
+            ("openai", "openai-project"),
+            ("dashscope", "x-dashscope-workspace"),
+            ("gemini", "x-goog-user-project"),
+            ("anthropic", "anthropic-workspace-id"),
+            ("huggingface", "x-hf-bill-to"),
+        ] {
+            let drops = |provider| named(provider).gateway.drop.header(header);
+            assert!(drops(provider) && drops("generic"), "{provider}: {header}");
+        }
+        assert!(plain("gemini", "/v1beta/models").drop.parameter("$userproject"), "a call's way knows it");
     }
 
     #[test]

@@ -50,6 +50,18 @@ impl Encoding {
     }
 }
 
+/// Headers in which clients put keys, whatever the provider: the virtual key is looked for in each.
+pub const KEY_HEADERS: [&str; 8] = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "xi-api-key",
+    "x-auth-token",
+    "private-token",
+    "proxy-authorization",
+];
+
 /// Headers that say where a request goes, where it ends, or what it is.
 const NEVER: [&str; 17] = [
     "accept",
@@ -71,6 +83,13 @@ const NEVER: [&str; 17] = [
     "via",
 ];
 
+/// Whether a header's name is written as it must be, and is none that frames, routes or describes a request.
+pub(super) fn stands_alone(header: &str) -> bool {
+    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    let family = ["proxy-", "sec-", "x-forwarded-"].iter().any(|family| header.starts_with(family));
+    (1..=64).contains(&header.len()) && header.bytes().all(letters) && !NEVER.contains(&header) && !family
+}
+
 impl FromStr for Inject {
     type Err = String;
 
@@ -79,9 +98,7 @@ impl FromStr for Inject {
             Some((header, scheme)) => (header, Some(scheme)),
             None => (text, None),
         };
-        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let proxy = ["proxy-", "sec-", "x-forwarded-"].iter().any(|family| header.starts_with(family));
-        if header.is_empty() || header.len() > 64 || !header.bytes().all(letters) || NEVER.contains(&header) || proxy {
+        if !stands_alone(header) {
             return Err(
                 "a key stands in a header of its own, in small letters: authorization: Bearer, x-api-key".into()
             );
@@ -122,6 +139,16 @@ impl TryFrom<String> for Inject {
 pub(super) enum InjectShape {
     Fixed(Inject),
     Set(String),
+}
+
+impl InjectShape {
+    /// The header, where it is the same for every key.
+    pub(super) fn header(&self) -> Option<&str> {
+        match self {
+            Self::Fixed(inject) => Some(&inject.header),
+            Self::Set(_) => None,
+        }
+    }
 }
 
 impl TryFrom<String> for InjectShape {

@@ -2,6 +2,7 @@
 //! errors mean. Pure: it renders requests and reads answers, and never sends one.
 
 mod client;
+mod drop;
 mod gateway;
 mod host;
 mod inject;
@@ -18,8 +19,9 @@ mod shipped;
 mod text;
 
 pub use client::{BaseUrl, ClientEnv, Guest, Variable};
+pub use drop::Dropped;
 pub use gateway::{Address, Gateway, Risk, Way};
-pub use inject::{Encoding, Inject};
+pub use inject::{Encoding, Inject, KEY_HEADERS};
 pub use mint::{Call, Expects, Mint, NotMinted};
 pub use place::{Endpoint, Loopback, PlaceFault, Scheme};
 pub use price::{PerMillion, Price, Prices};

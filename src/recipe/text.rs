@@ -38,6 +38,10 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Recipe, RecipeError> {
         return Err(RecipeError::Schema(file.to_owned(), recipe.schema));
     }
     let known: Vec<_> = recipe.set.keys().cloned().collect();
+    if let Some(header) = recipe.gateway.dropped_key() {
+        let at = text.find("drop").map(|at| at..at + 4);
+        return Err(error(file, text, at, &format!("`{header}` is where the key stands: it cannot be dropped")));
+    }
     match recipe.placeholders().into_iter().find(|name| !known.contains(name)) {
         None => {
             recipe.client.default_to(&recipe.name);
@@ -112,6 +116,8 @@ mod tests {
         at("shape = \"openai-chat\"", "shape = \"openai\"", "a shape is one of");
         at("\"DELETE **\"", "\"delete **\"", "risky");
         at("title =", "titel =", "titel");
+        at("inject = \"api-key\"", "drop = [\"api-key\"]\ninject = \"api-key\"", "no key's place");
+        at("inject = \"api-key\"", "drop = [\"x-mine\"]\ninject = \"x-mine\"", "where the key stands");
         at("host = \"{resource}.openai.azure.com\"", "host = \"{res}.openai.azure.com\"", "no [set.res]");
         at("host = \"{resource}.openai.azure.com\"", "host = \"evil.example/x\"", "host");
     }

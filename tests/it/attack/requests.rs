@@ -272,6 +272,40 @@ fn a_client_that_is_slow_or_large_is_cut_off_and_nobody_else_waits() {
 }
 
 #[test]
+fn a_call_is_made_in_its_keys_own_place_whatever_it_says() {
+    let acme = "schema = 1\nname = \"acme\"\ntitle = \"Acme\"\n[upstream]\nreach = \"any\"\n[gateway]\ninject = \"authorization: Bearer\"\n";
+    let scene = Scene::new();
+    std::fs::create_dir(scene.world.path("providers")).unwrap();
+    let reload = |drop: &str| {
+        std::fs::write(scene.world.path("providers/acme.toml"), format!("{acme}{drop}\n")).unwrap();
+        assert_eq!(scene.world.control_http("POST", "/v1/reload", None).status, 200);
+    };
+    reload("drop = [\"acme-project\"]");
+    for (name, provider, words) in [
+        ("dashscope/main", "dashscope", &["x-dashscope-workspace"][..]),
+        ("openai/main", "openai", &["openai-organization", "openai-project"]),
+        ("acme/main", "acme", &["acme-project"]),
+    ] {
+        if provider != "dashscope" {
+            let (real, url) = (crate::harness::random_key(), scene.provider.url());
+            let body = format!(r#"{{"provider":"{provider}","endpoint":"{url}","secret":"{real}"}}"#);
+            assert_eq!(scene.world.control_http("PUT", &format!("/v1/keys/{name}"), Some(&body)).status, 201);
+        }
+        let key = scene.world.mint(&format!(r#"{{"key":"{name}","kind":"virtual"}}"#)).token();
+        let lines: String = words.iter().map(|word| format!("{word}: elsewhere\r\n")).collect();
+        let query = words.join("=elsewhere&");
+        let mut stream = scene.connect();
+        let text =
+            head(&format!("GET /{provider}/v1/a?b=1&{query}=elsewhere HTTP/1.1"), &format!("{lines}x-other: 1\r\n"));
+        stream.write_all(text.replace("KEY", &key).as_bytes()).unwrap();
+        assert_eq!(read_answer(&mut stream).unwrap().status, 200, "{provider}");
+        let seen = scene.provider.take();
+        assert_eq!((seen[0].line.as_str(), seen[0].header("x-other")), ("GET /v1/a?b=1 HTTP/1.1", Some("1")));
+        assert!(!String::from_utf8_lossy(&seen[0].raw).contains("elsewhere"), "{provider}");
+    }
+}
+
+#[test]
 fn pipelined_requests_with_different_keys_are_judged_one_by_one() {
     let scene = Scene::new();
     let lease = scene.world.mint(r#"{"key":"dashscope/main","kind":"virtual"}"#);
