@@ -20,6 +20,7 @@ use crate::{
 use hyper::{Request, Response};
 use std::{
     collections::BTreeSet,
+    future::Future,
     io,
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
 };
@@ -257,11 +258,16 @@ impl Holding<'_> {
 }
 
 impl Passage {
-    /// Makes the call. A use of which the provider never heard is given back.
+    /// Makes the call. A use of which the provider never heard is given back. `silent` ends when nobody is waited for any
+    /// longer.
     ///
     /// # Errors
-    /// The key is locked or gone, the provider can't be reached, or the lease ended meanwhile.
-    pub async fn call(&mut self, request: Request<Upload>) -> Result<Response<Download>, Refusal> {
+    /// The key is locked or gone, the provider can't be reached or says nothing, or the lease ended meanwhile.
+    pub async fn call(
+        &mut self,
+        request: Request<Upload>,
+        silent: impl Future<Output = ()>,
+    ) -> Result<Response<Download>, Refusal> {
         let Some((permit, way)) = self.spent.take() else {
             return Err(Refusal::new(Code::Unavailable, self.asked.id));
         };
@@ -273,6 +279,7 @@ impl Passage {
                 let heard = matches!(answer, Err(MintError::Call(_)));
                 (answer.map_err(Stop::Mint), heard)
             }
+            () = silent => (Err(Stop::Silent), true),
         };
         match answer {
             Ok((response, witness)) => {

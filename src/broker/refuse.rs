@@ -56,6 +56,8 @@ pub(super) enum Stop {
     Unpriced,
     #[error("a call that would hand out another credential is never passed on")]
     HandsOutKeys,
+    #[error("the provider said nothing for as long as `answer_idle` allows")]
+    Silent,
     #[error(transparent)]
     Place(#[from] PlaceFault),
 }
@@ -110,6 +112,7 @@ impl Stop {
             Stop::Scope(OutOfScope::Path) => (Code::Denied, None, "the path is out of scope"),
             Stop::Scope(OutOfScope::Risky) => (Code::Denied, None, "the call is risky"),
             Stop::HandsOutKeys => (Code::Denied, None, "the call would hand out another credential"),
+            Stop::Silent => (Code::Upstream, None, "the provider fell silent"),
             Stop::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),
             Stop::Scope(OutOfScope::Model) => (Code::Denied, None, "the model is out of scope"),
             Stop::Holder(HolderError::Other(_)) => (Code::Denied, None, "the key is for somebody else"),

@@ -73,6 +73,16 @@ pub struct Limits {
     pub idle_time: Duration,
     /// From the body's last byte to the answer's.
     pub request_time: Duration,
+    /// How long nothing may come of a call's body that passes as it comes.
+    pub upload_idle: Duration,
+    /// How long a provider may say nothing, before its answer and in it.
+    pub answer_idle: Duration,
+    /// How long a call's client may take nothing of its answer.
+    pub taking_idle: Duration,
+    /// How long what comes after the last answer is read, so that this arrives.
+    pub linger_time: Duration,
+    /// Bytes of it that are read.
+    pub linger_bytes: usize,
 }
 
 impl Default for Limits {
@@ -95,6 +105,12 @@ impl Default for Limits {
             body_time: Duration::from_secs(5),
             idle_time: Duration::from_secs(60),
             request_time: Duration::from_secs(30),
+            upload_idle: Duration::from_secs(60),
+            // As long as the vendors' own clients wait.
+            answer_idle: Duration::from_secs(600),
+            taking_idle: Duration::from_secs(60),
+            linger_time: Duration::from_secs(5),
+            linger_bytes: 64 << 20,
         }
     }
 }

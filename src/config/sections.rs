@@ -67,7 +67,12 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         header_time: table.span("header_time", usual.header_time, time.clone()),
         body_time: table.span("body_time", usual.body_time, time.clone()),
         idle_time: table.span("idle_time", usual.idle_time, time.clone()),
-        request_time: table.span("request_time", usual.request_time, time),
+        request_time: table.span("request_time", usual.request_time, time.clone()),
+        upload_idle: table.span("upload_idle", usual.upload_idle, time.clone()),
+        answer_idle: table.span("answer_idle", usual.answer_idle, time.clone()),
+        taking_idle: table.span("taking_idle", usual.taking_idle, time),
+        linger_time: table.span("linger_time", usual.linger_time, secs(0)..=secs(60)),
+        linger_bytes: table.size("linger_bytes", usual.linger_bytes, 0..=1 << 30),
     }
 }
 

@@ -4,7 +4,9 @@
 use super::{
     GatewayOptions,
     answer::refusal,
+    arriving::Course,
     forward::{By, Told, forward},
+    line::Line,
 };
 use crate::{
     broker::{Broker, Session},
@@ -97,7 +99,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     mut closing: Closing,
 ) {
-    let told = Told { by, running: Running::default(), websocket: Mutex::default() };
+    let told = Told { by, running: Running::default(), websocket: Mutex::default(), course: Course::default() };
     speak(house, &admitted, stream, &told, &mut closing).await;
     let websocket = told.websocket.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(websocket) = websocket {
@@ -122,6 +124,8 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             Err(busy) => refusal(Shape::None, busy),
         })
     });
+    let GatewayOptions { taking_idle, lingering, .. } = house.options;
+    let stream = Line::new(stream, taking_idle, lingering, told.course.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(house.options.idle_time)

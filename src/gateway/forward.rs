@@ -4,6 +4,7 @@
 use super::{
     GatewayOptions,
     answer::{self, Outgoing},
+    arriving::{Arriving, Broken, Course},
     connection::Running,
     head::{Bad, Head, written},
     inspect::{Inspected, Need, inspect, tell_length},
@@ -42,6 +43,8 @@ pub(super) struct Told {
     pub(super) running: Running,
     /// What the connection becomes when it has been answered.
     pub(super) websocket: Mutex<Option<Websocket>>,
+    /// How far the body has come.
+    pub(super) course: Course,
 }
 
 /// Passes one request on.
@@ -55,7 +58,11 @@ pub(super) async fn forward(
     let target = request.uri().clone();
     match passed(session, options, request, told).await {
         Ok(response) => response,
-        Err(refusal) => answer::refusal(session.broker().shape(target.path()), &refusal),
+        Err(refusal) => {
+            // Nothing runs that could be cut: this answer has its time.
+            told.running.over();
+            answer::refusal(session.broker().shape(target.path()), &refusal)
+        }
     }
 }
 
@@ -67,6 +74,7 @@ async fn passed(
 ) -> Result<Response<Outgoing>, Refusal> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    let body = Arriving::new(body, options.upload_idle, &told.course);
     if matches!(told.by, By::Tcp) {
         let id = session.broker().request_id();
         web::check(&parts.headers, &options.origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
@@ -79,7 +87,7 @@ async fn passed(
         return Err(malformed(session, "no websocket is there"));
     }
     let need = if holding.wants_look() { Need::Judged } else { Need::Counted };
-    let Inspected { upload, length, seen, leaked } = inspect(&head, &way, body, need, options)
+    let Inspected { upload, length, seen, fate } = inspect(&head, &way, body, need, options)
         .await
         .map_err(|bad| Refusal::new(bad.code, session.broker().request_id()).saying(bad.why))?;
     let body = seen.as_ref().zip(length).map(|(seen, bytes)| broker::Body {
@@ -92,12 +100,16 @@ async fn passed(
     told.running.begin(passage.cut());
     let mut request = outgoing(&mut head, &way, upload);
     tell_length(&mut request, length);
-    let response = passage.call(request).await.map_err(|refusal| match leaked.told() {
-        true => badly(session, Bad::Key(KeyFault::Leaked)),
-        false => refusal,
+    let silent = told.course.stands(options.answer_idle);
+    let response = passage.call(request, silent).await.map_err(|refusal| match fate.broken() {
+        Some(Broken::Leaked) => badly(session, Bad::Key(KeyFault::Leaked)),
+        Some(Broken::Silent) => {
+            malformed(session, "nothing more came of the body: `upload_idle` is how long it may be")
+        }
+        None => refusal,
     })?;
     let hides = seen.is_some_and(|seen| seen.edit.is_some());
-    let mut response = response.map(|body| Stream::new(body, passage));
+    let mut response = response.map(|body| Stream::new(body, passage, options.answer_idle));
     checked(session, &mut response, head.websocket)?;
     answer::clean(&mut response, &head.provider);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

@@ -3,8 +3,9 @@
 
 use super::{
     GatewayOptions,
+    arriving::{Arriving, Fate},
     head::Head,
-    watch::{Leaked, Watched},
+    watch::Watched,
 };
 use crate::{
     broker::{Upload, Way},
@@ -14,7 +15,7 @@ use crate::{
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request,
-    body::{Body, Bytes, Frame, Incoming, SizeHint},
+    body::{Body, Bytes, Frame, SizeHint},
     header::{self, HeaderValue},
 };
 use std::{
@@ -33,8 +34,8 @@ pub(super) struct Inspected {
     pub(super) length: Option<usize>,
     /// What the body says; none where it was not looked into.
     pub(super) seen: Option<Seen>,
-    /// Whether the virtual key was found in it on the way.
-    pub(super) leaked: Leaked,
+    /// Whether it breaks off on the way.
+    pub(super) fate: Fate,
 }
 
 /// Whether the outcome of the look decides about the call.
@@ -54,10 +55,9 @@ pub(super) struct Bad {
 
 impl Inspected {
     /// A body that goes on as it comes.
-    fn passing(head: &Head, body: Upload) -> Self {
-        let leaked = Leaked::default();
-        let upload = UnsyncBoxBody::new(Watched::new(body, head.key.clone(), leaked.clone()));
-        Self { upload, length: None, seen: None, leaked }
+    fn passing(head: &Head, body: Upload, fate: Fate) -> Self {
+        let upload = UnsyncBoxBody::new(Watched::new(body, head.key.clone(), fate.clone()));
+        Self { upload, length: None, seen: None, fate }
     }
 }
 
@@ -65,12 +65,13 @@ impl Inspected {
 pub(super) async fn inspect(
     head: &Head,
     way: &Way,
-    body: Incoming,
+    body: Arriving,
     need: Need,
     options: &GatewayOptions,
 ) -> Result<Inspected, Bad> {
+    let fate = body.fate().clone();
     if way.shape == Shape::None || head.method != Method::POST || body.is_end_stream() {
-        return Ok(Inspected::passing(head, body.map_err(io::Error::other).boxed_unsync()));
+        return Ok(Inspected::passing(head, body.boxed_unsync(), fate));
     }
     let (pieces, rest) = timeout(options.body_time, read(body, options.look_bytes))
         .await
@@ -84,7 +85,7 @@ pub(super) async fn inspect(
         }
         (Err(fault), None, Need::Judged) => Err(bad(Code::Malformed, fault.to_string())),
         (Ok(seen), None, _) => Ok(whole(pieces, seen)),
-        (_, rest, Need::Counted) => Ok(Inspected::passing(head, pieces.then(rest))),
+        (_, rest, Need::Counted) => Ok(Inspected::passing(head, pieces.then(rest), fate)),
     }
 }
 
@@ -96,7 +97,7 @@ fn bad(code: Code, why: impl Into<String>) -> Bad {
 struct Pieces(VecDeque<Bytes>);
 
 /// Reads until the end, or until more than `most` bytes are there: then the rest of the body is given too.
-async fn read(mut body: Incoming, most: usize) -> Result<(Pieces, Option<Incoming>), Bad> {
+async fn read(mut body: Arriving, most: usize) -> Result<(Pieces, Option<Arriving>), Bad> {
     let (mut pieces, mut length) = (VecDeque::new(), 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| bad(Code::Malformed, "the body did not arrive whole"))?;
@@ -128,7 +129,7 @@ fn whole(pieces: Pieces, seen: Seen) -> Inspected {
     }
     let length = Some(bytes.len());
     let upload = UnsyncBoxBody::new(Full::from(bytes).map_err(|never| match never {}));
-    Inspected { upload, length, seen: Some(seen), leaked: Leaked::default() }
+    Inspected { upload, length, seen: Some(seen), fate: Fate::default() }
 }
 
 impl Pieces {
@@ -145,14 +146,14 @@ impl Pieces {
     }
 
     /// The pieces, and then what follows them.
-    fn then(self, rest: Option<Incoming>) -> Upload {
+    fn then(self, rest: Option<Arriving>) -> Upload {
         UnsyncBoxBody::new(Chained { first: self.0, rest })
     }
 }
 
 struct Chained {
     first: VecDeque<Bytes>,
-    rest: Option<Incoming>,
+    rest: Option<Arriving>,
 }
 
 impl Body for Chained {
@@ -162,7 +163,7 @@ impl Body for Chained {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match (self.first.pop_front(), &mut self.rest) {
             (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-            (None, Some(rest)) => Pin::new(rest).poll_frame(cx).map_err(io::Error::other),
+            (None, Some(rest)) => Pin::new(rest).poll_frame(cx),
             (None, None) => Poll::Ready(None),
         }
     }

@@ -4,18 +4,22 @@
 //! understood.
 
 mod answer;
+mod arriving;
 mod connection;
 mod forward;
 mod head;
 mod held;
 mod inspect;
 mod key;
+mod line;
+mod patience;
 mod serve;
 mod stream;
 mod upgrade;
 mod watch;
 mod web;
 
+pub use line::Lingering;
 pub use serve::{Entrance, entrance};
 
 use std::time::Duration;
@@ -31,6 +35,14 @@ pub struct GatewayOptions {
     pub idle_time: Duration,
     /// For a body that is looked into before it goes out.
     pub body_time: Duration,
+    /// For each piece of a body that passes as it comes.
+    pub upload_idle: Duration,
+    /// For an answer's head, and for each piece of it.
+    pub answer_idle: Duration,
+    /// How long a client may take nothing of its answer.
+    pub taking_idle: Duration,
+    /// How a connection's end is closed.
+    pub lingering: Lingering,
     /// The largest body that is looked into, in bytes.
     pub look_bytes: usize,
     /// How large a narrower key may be.

@@ -1,7 +1,7 @@
 //! The provider's body on its way to the client: counted, searched for the real key, and cut when either says so.
 //! It keeps nothing of it but a few bytes that may be the beginning of a key.
 
-use super::held::Held;
+use super::{held::Held, patience::Patience};
 use crate::{
     broker::{Download, Passage, Told},
     wire::{Echo, EchoGuard, UsageHider, UsageReader},
@@ -11,11 +11,13 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 /// One answer's body, with the passage that ends with it.
 pub(super) struct Stream {
     body: Download,
+    patience: Patience,
     passage: Passage,
     reader: Option<UsageReader>,
     /// Takes out the usage event that the gateway asked for and the client did not.
@@ -26,9 +28,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(body: Download, passage: Passage) -> Self {
+    /// `idle` is how long the provider may say nothing.
+    pub(super) fn new(body: Download, passage: Passage, idle: Duration) -> Self {
         Self {
             body,
+            patience: Patience::new(idle),
             passage,
             reader: None,
             hider: None,
@@ -119,11 +123,13 @@ impl Body for Stream {
             if me.ended {
                 return Poll::Ready(None);
             }
-            let next = match ready!(Pin::new(&mut me.body).poll_frame(cx)) {
-                None => me.rest(),
-                Some(Err(fault)) => Err(io::Error::other(fault)),
+            let polled = Pin::new(&mut me.body).poll_frame(cx);
+            let next = match ready!(me.patience.bound(cx, polled)) {
+                Err(silent) => Err(silent),
+                Ok(None) => me.rest(),
+                Ok(Some(Err(fault))) => Err(io::Error::other(fault)),
                 // Trailers are nobody's: `Trailer` was a header of the provider's connection.
-                Some(Ok(frame)) => me.let_through(frame.into_data().unwrap_or_default()),
+                Ok(Some(Ok(frame))) => me.let_through(frame.into_data().unwrap_or_default()),
             };
             match next {
                 Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),

@@ -1,7 +1,11 @@
 //! A body that passes as it comes, searched for the virtual key: one that is in there goes no further. It keeps nothing
 //! of the body but a few bytes that may be the beginning of the key.
 
-use super::{held::Held, key::Key};
+use super::{
+    arriving::{Broken, Fate},
+    held::Held,
+    key::Key,
+};
 use crate::{
     broker::Upload,
     wire::{Echo, EchoGuard},
@@ -10,22 +14,8 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, ready},
 };
-
-/// Whether a body was cut because the key stood in it.
-#[derive(Clone, Default)]
-pub(super) struct Leaked(Arc<AtomicBool>);
-
-impl Leaked {
-    pub(super) fn told(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// A body and what it must not hold.
 pub(super) struct Watched {
@@ -33,13 +23,13 @@ pub(super) struct Watched {
     key: Key,
     guard: EchoGuard,
     held: Held,
-    leaked: Leaked,
+    fate: Fate,
     ended: bool,
 }
 
 impl Watched {
-    pub(super) fn new(body: Upload, key: Key, leaked: Leaked) -> Self {
-        Self { body, key, guard: EchoGuard::default(), held: Held::default(), leaked, ended: false }
+    pub(super) fn new(body: Upload, key: Key, fate: Fate) -> Self {
+        Self { body, key, guard: EchoGuard::default(), held: Held::default(), fate, ended: false }
     }
 
     fn searched(&mut self, piece: Bytes) -> io::Result<Option<Bytes>> {
@@ -47,8 +37,7 @@ impl Watched {
             Echo::None { hold } => Ok(self.held.pass(piece, hold)),
             Echo::At(_) => {
                 self.ended = true;
-                self.leaked.0.store(true, Ordering::Relaxed);
-                Err(io::Error::other("the virtual key stands in the body"))
+                Err(self.fate.breaks(Broken::Leaked))
             }
         }
     }

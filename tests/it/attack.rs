@@ -3,6 +3,7 @@
 
 mod answers;
 mod choke;
+mod patience;
 mod requests;
 mod sockets;
 pub mod upstream;
