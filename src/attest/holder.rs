@@ -6,7 +6,12 @@ use super::{AttestError, Attestor, Peer};
 use crate::{
     model::Selector,
     policy::Needs,
-    sys::{descent::descends, pidfd::Pidfd, process::Process, procfs::ProcDir},
+    sys::{
+        descent::descends,
+        pidfd::Pidfd,
+        process::Process,
+        procfs::{ProcDir, ProcError},
+    },
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +29,19 @@ pub enum HolderError {
         /// Whose key it is.
         owner: u32,
     },
+    /// Nobody can tell whether it does: it stands too deep, or /proc does not say.
+    #[error("whether process {peer} descends from process {owner} cannot be told: {why}")]
+    Untold {
+        /// Who asked.
+        peer: u32,
+        /// Whose key it is.
+        owner: u32,
+        /// What /proc says.
+        why: ProcError,
+    },
+    /// The fact by which the key is for somebody is not to be had of it.
+    #[error("whether process {0} is whom the key was minted for cannot be told")]
+    Unread(u32),
     /// It is not whom the key is for.
     #[error("process {0} is not whom the key was minted for")]
     Other(u32),
@@ -53,8 +71,10 @@ impl Attestor {
     pub async fn is(&self, peer: &Peer, recipient: &Selector) -> Result<(), HolderError> {
         let needs = Needs::only(recipient.fact);
         for one in peer.everyone() {
-            if !self.identify(one, &needs).await?.is(recipient) {
-                return Err(HolderError::Other(one.pid()));
+            let who = self.identify(one, &needs).await?;
+            if !who.is(recipient) {
+                let told = who.tells(recipient.fact);
+                return Err(if told { HolderError::Other(one.pid()) } else { HolderError::Unread(one.pid()) });
             }
         }
         Ok(())
@@ -65,11 +85,17 @@ fn holds(peer: &Peer, owner: &Process) -> Result<(), HolderError> {
     let gone = || HolderError::Gone(peer.pid());
     if peer.pid() != owner.pid && !peer.proof.stands(peer, owner) {
         let places = Places::of(peer, owner);
-        let process = ProcDir::open(peer.credentials.pid).map_err(|_| gone())?;
-        if !descends(&process, owner.pid).map_err(|_| gone())? {
+        let untold = |why| match why {
+            ProcError::Gone { .. } => gone(),
+            why => HolderError::Untold { peer: peer.pid(), owner: owner.pid, why },
+        };
+        let process = ProcDir::open(peer.credentials.pid).map_err(untold)?;
+        if !descends(&process, owner.pid).map_err(untold)? {
             return Err(HolderError::Stranger { peer: peer.pid(), owner: owner.pid });
         }
-        stayed(&process, peer, owner)?;
+        if !stayed(&process, owner).map_err(untold)? {
+            return Err(HolderError::Moved(peer.pid()));
+        }
         peer.proof.keep(owner, places);
     }
     // Asked last: all that was read by a number was then read of the process that still has it.
@@ -113,11 +139,12 @@ impl Proof {
 }
 
 /// Where no unified cgroup is mounted, descent alone must do.
-fn stayed(process: &ProcDir, peer: &Peer, owner: &Process) -> Result<(), HolderError> {
-    let moved = || HolderError::Moved(peer.pid());
-    let Ok(home) = ProcDir::open(owner.pid.cast_signed()).and_then(|owner| owner.cgroup()) else { return Ok(()) };
-    let here = process.cgroup().map_err(|_| moved())?;
-    let below =
-        here.strip_prefix(home.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if below { Ok(()) } else { Err(moved()) }
+fn stayed(process: &ProcDir, owner: &Process) -> Result<bool, ProcError> {
+    let home = match ProcDir::open(owner.pid.cast_signed())?.cgroup() {
+        Err(ProcError::Malformed { .. }) => return Ok(true),
+        home => home?,
+    };
+    let here = process.cgroup()?;
+    let below = here.strip_prefix(home.trim_end_matches('/'));
+    Ok(below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }

@@ -199,9 +199,12 @@ impl Holding<'_> {
         let terms = &self.held.terms;
         for peer in self.session.peer.everyone() {
             let principal = broker.attestor.identify(peer, &policy.needs).await?;
-            let gives = |rule: &policy::Rule| rule.name == terms.rule && rule.speaks_of(&principal, &terms.key);
-            if principal.uid != terms.uid || !policy.rules.0.iter().any(gives) {
-                return Err(Stop::NotTheHolder);
+            let rule = policy.rules.0.iter().find(|rule| rule.name == terms.rule);
+            let surely = principal.uid != terms.uid || rule.is_none_or(|rule| rule.shuts_out(&principal));
+            match rule.is_some_and(|rule| rule.speaks_of(&principal, &terms.key)) {
+                _ if surely => return Err(Stop::NotTheHolder),
+                true => {}
+                false => return Err(Stop::Untold),
             }
         }
         Ok(())

@@ -44,6 +44,8 @@ pub(super) enum Stop {
     Holder(#[from] HolderError),
     #[error("a virtual key was used by a peer that its rule does not speak of")]
     NotTheHolder,
+    #[error("a virtual key was used by a peer of which nobody can tell whether its rule speaks of it")]
+    Untold,
     #[error("a virtual key was used by a peer of which only the user is known, and its rule wants a process")]
     Unseen,
     #[error("a narrower key was not derived from the virtual key that it names, or says what nobody understands")]
@@ -120,6 +122,9 @@ impl Stop {
             Stop::Holder(HolderError::Gone(_)) => (Code::Denied, None, "the peer or the key's owner has ended"),
             Stop::Holder(HolderError::Stranger { .. }) | Stop::NotTheHolder => {
                 (Code::Denied, None, "the key is another process's")
+            }
+            Stop::Holder(HolderError::Untold { .. } | HolderError::Unread(_)) | Stop::Untold => {
+                (Code::Denied, None, "whether the key is the peer's cannot be told")
             }
             Stop::Holder(HolderError::Moved(_)) => (Code::Denied, None, "the peer left its owner's cgroup"),
             Stop::Unseen => (Code::Denied, None, "the peer cannot be told, and a bearer alone is not enough"),

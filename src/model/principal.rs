@@ -147,6 +147,15 @@ impl Principal {
         }
     }
 
+    /// Whether a fact of it is known, if only that it has none. What could not be read is no proof of anything.
+    pub fn tells(&self, fact: Fact) -> bool {
+        match fact {
+            // A process of no unit has a cgroup all the same.
+            Fact::Unit => self.cgroup.is_some(),
+            fact => self.fact(fact).is_some(),
+        }
+    }
+
     /// A peer that exists only in a question. Of what is not told it has nothing: its numbers stand for nobody.
     ///
     /// # Errors
@@ -202,6 +211,16 @@ mod tests {
         for bad in ["", "uid:", "uid:me", "exe", "name:x", &format!("exe:{}", "x".repeat(SELECTOR_BYTES + 1))] {
             assert_eq!(read(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn what_could_not_be_read_tells_nothing() {
+        let mut principal = Principal::imagined(&["uid:1".parse().unwrap()]).unwrap();
+        let told =
+            |principal: &Principal| Fact::ALL.into_iter().filter(|fact| principal.tells(*fact)).collect::<Vec<_>>();
+        assert_eq!(told(&principal), [Fact::Uid, Fact::Gid, Fact::Socket]);
+        principal.cgroup = Some("/init.scope".into());
+        assert!(principal.tells(Fact::Unit) && principal.unit.is_none(), "it surely is no unit's");
     }
 
     #[test]

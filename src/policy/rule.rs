@@ -124,6 +124,11 @@ impl Rule {
         Principal::imagined(std::slice::from_ref(recipient)).is_ok_and(fits)
     }
 
+    /// Whether it surely is not about this peer: a fact that is known of it fails.
+    pub fn shuts_out(&self, principal: &Principal) -> bool {
+        self.peer.iter().any(|condition| !condition.holds(principal) && principal.tells(condition.fact()))
+    }
+
     /// The first condition that this principal fails.
     pub fn first_failure(&self, principal: &Principal) -> Option<&Condition> {
         self.peer.iter().find(|condition| !condition.holds(principal))
@@ -246,6 +251,19 @@ impl Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fact_that_nobody_could_read_shuts_nobody_out() {
+        let mut rule = Rules::operator(1000).0.remove(0);
+        rule.peer = vec![Condition::Uid(1000), Condition::Exe("/bin/x".parse().unwrap())];
+        let shut = |selectors: &[&str]| {
+            let selectors: Vec<Selector> = selectors.iter().map(|text| text.parse().unwrap()).collect();
+            let principal = Principal::imagined(&selectors).unwrap();
+            assert!(rule.first_failure(&principal).is_some(), "{selectors:?}");
+            rule.shuts_out(&principal)
+        };
+        assert!(!shut(&["uid:1000"]) && shut(&["uid:1001"]) && shut(&["uid:1000", "exe:/bin/y"]));
+    }
 
     #[test]
     fn nobody_is_hashed_whom_no_rule_would_believe_anyway() {

@@ -11,7 +11,7 @@ pub const DEEPEST: usize = 64;
 /// ancestor's afterwards.
 ///
 /// # Errors
-/// One of them ended meanwhile, or can't be looked at.
+/// One of them ended meanwhile, or can't be looked at; or more than [`DEEPEST`] stand above it, and none is the ancestor.
 pub fn descends(process: &ProcDir, ancestor: u32) -> Result<bool, ProcError> {
     let mut number = process.parent()?;
     for _ in 0..DEEPEST {
@@ -19,11 +19,11 @@ pub fn descends(process: &ProcDir, ancestor: u32) -> Result<bool, ProcError> {
             return Ok(true);
         }
         if number <= 1 {
-            break;
+            return Ok(false);
         }
         number = ProcDir::open(number)?.parent()?;
     }
-    Ok(false)
+    Err(ProcError::Deep { pid: process.pid() })
 }
 
 #[cfg(test)]
@@ -31,6 +31,19 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn of_too_many_generations_nobody_says_no() {
+        let deep = "n=$(($1 - 1)); if [ $n -gt 0 ]; then sh -c \"$0\" \"$0\" $n; else echo $$; exec sleep 30; fi; true";
+        let mut first = Command::new("sh").args(["-c", deep, deep, "70"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(first.stdout.take().unwrap()), &mut line).unwrap();
+        let last = ProcDir::open(line.trim().parse().unwrap()).unwrap();
+        let told = [last.parent().unwrap().unsigned_abs(), first.id(), 1].map(|ancestor| descends(&last, ancestor));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(last.pid()), nix::sys::signal::Signal::SIGKILL).unwrap();
+        first.wait().unwrap();
+        assert!(matches!(told, [Ok(true), Err(ProcError::Deep { .. }), Err(ProcError::Deep { .. })]), "{told:?}");
+    }
 
     #[test]
     fn a_grandchild_descends_and_a_sibling_does_not() {

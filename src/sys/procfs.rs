@@ -41,6 +41,12 @@ pub enum ProcError {
         /// The file.
         name: &'static str,
     },
+    /// More processes stand above it than are looked at.
+    #[error("process {pid} has more ancestors than are looked at")]
+    Deep {
+        /// Its number.
+        pid: i32,
+    },
     /// Anything else.
     #[error("/proc/{pid}/{name} can't be read: {errno}")]
     Kernel {

@@ -69,10 +69,14 @@ fn addresses(connection: &TcpStream) -> Result<(SocketAddr, SocketAddr), Errno> 
     ends.map_err(|fault| fault.raw_os_error().map_or(Errno::ENOTCONN, Errno::from_raw))
 }
 
-/// Those that do not descend from another one; an error when one has ended.
+/// Those that are not known to descend from another one; an error when one has ended.
 fn heads(seen: Vec<Holder>) -> Result<Vec<PeerCredentials>, ProcError> {
     let made = |one: &Holder| {
-        let mut others = seen.iter().map(|other| descends(&one.proc, other.pid.unsigned_abs()));
+        let descent = |other: &Holder| match descends(&one.proc, other.pid.unsigned_abs()) {
+            Err(ProcError::Deep { .. }) => Ok(false),
+            told => told,
+        };
+        let mut others = seen.iter().map(descent);
         others.find(|made| !matches!(made, Ok(false))).unwrap_or(Ok(false))
     };
     let made = seen.iter().map(made).collect::<Result<Vec<_>, _>>()?;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::{
     io::Write,
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, Output, Stdio},
     sync::Barrier,
 };
@@ -275,4 +276,50 @@ fn a_key_that_a_stranger_tries_is_frozen_where_the_rule_says_so() {
     assert_eq!(state["state"], "frozen");
     let shown = String::from_utf8(world.sixty(&["leases", "--all"]).stdout).unwrap();
     assert!(shown.contains("frozen"), "{shown}");
+}
+
+#[test]
+fn who_cannot_be_told_is_refused_and_freezes_nothing() {
+    let bin = tempfile::tempdir().unwrap();
+    let which = Command::new("sh").args(["-c", "command -v curl"]).output().unwrap().stdout;
+    let program = copied(Path::new(String::from_utf8(which).unwrap().trim()), &bin.path().join("curl"));
+    let recipient = format!("exe:{}", program.display());
+    let world = World::with_key(&format!("{MINE}on_theft = \"freeze\"\nfor = [\"{recipient}\"]\n"));
+    // Seventy generations below its owner, a process may be anybody's.
+    let key = world.virtual_key("");
+    let down = "n=$(($1 - 1)); if [ $n -gt 0 ]; then sh -c \"$0\" \"$0\" $n \"$2\"; exit; fi;";
+    let curl = format!(
+        "curl -s --unix-socket {} -H \"x-api-key: $2\" -d '{QUESTION}' http://x{CHAT}; exit",
+        world.path("run/gateway.sock").display()
+    );
+    let script = format!("{down} {curl}");
+    let from = |generation: &str| {
+        let output = Command::new("sh").args(["-c", &script, &script, generation, &key]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(from("70").contains("error") && from("30").contains("pretend "), "{} {}", from("70"), from("30"));
+    assert_eq!(call(&world, &key).status, 200);
+    // A program whose file is gone may have been the one that the key is for.
+    let key = world.mint(&wish(&recipient, "")).token();
+    let runs = |before: &dyn Fn()| {
+        let mut curl = Command::new(&program);
+        let curl = curl.args(["-sK", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut curl = curl.spawn().unwrap();
+        before();
+        let socket = world.path("run/gateway.sock");
+        let config = format!(
+            "url = \"http://x/dashscope/api/v1/tasks/1\"\nheader = \"x-api-key: {key}\"\nunix-socket = \"{}\"\n\
+             write-out = \"%{{http_code}}\"\noutput = \"/dev/null\"\n",
+            socket.display()
+        );
+        curl.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
+        String::from_utf8(curl.wait_with_output().unwrap().stdout).unwrap()
+    };
+    let gone = || std::fs::remove_file(&program).unwrap();
+    assert_eq!([runs(&|| ()), runs(&gone)], ["404", "403"], "the stand-in has no such task");
+    let told = |line: &Value| line["reason"] == "whether the key is the peer's cannot be told";
+    assert!(world.audit().iter().any(told));
+    assert_eq!(world.status()["leases"]["frozen"], 0);
+    assert_eq!(call(&world, &key).refused(), (403, "denied".into()));
+    assert_eq!(world.status()["leases"]["frozen"], 1, "another program is a stranger");
 }
