@@ -3,8 +3,9 @@
 
 use super::{Inner, refuse::Stop};
 use crate::{
-    ledger::{Chain, Claim, Counts, Cut, OTHER, Reservation, Row, Terms},
-    model::{Budget, Day, LeaseId, Usage},
+    ledger::{Chain, Claim, Counts, Cut, Held, OTHER, Reservation, Row, Terms, Wish},
+    model::{Day, Usage},
+    policy::Taking,
     recipe::Way,
 };
 
@@ -93,13 +94,8 @@ impl Charge {
     }
 
     /// Takes one use, and holds what the call may use.
-    pub(super) fn reserve(
-        &mut self,
-        broker: &Inner,
-        lease: LeaseId,
-        chain: &Chain,
-        budget: &Budget,
-    ) -> Result<Cut, Stop> {
+    pub(super) fn reserve(&mut self, broker: &Inner, held: &Held, chain: &Chain, taking: Taking) -> Result<Cut, Stop> {
+        let budget = &held.terms.budget;
         let mut claim = Claim::default();
         if budget.weighs() {
             let each = self.max_output.or(budget.max_output).unwrap_or(USUAL_OUTPUT);
@@ -112,7 +108,7 @@ impl Charge {
         if budget.cost_micros.is_some() && self.cost(broker, &self.estimate(0)).is_none() {
             return Err(Stop::Unpriced);
         }
-        let reservation = broker.ledger.take_narrowed(lease, chain.clone(), &claim)?;
+        let reservation = broker.ledger.reserve(held.lease, &Wish { chain: chain.clone(), claim, taking })?;
         Ok(self.reservation.insert(reservation).cut())
     }
 

@@ -124,7 +124,7 @@ mod tests {
         let granted = Granted { key: &name, rule: "r", scopes: &scopes, risky: Risky::Allowed, budget: &budget };
         let (method, path, model) = call;
         let models = [model];
-        let wanted = Use { method, path, models: &models, read: true, max_output: None, risky: false, last: false };
+        let wanted = Use { method, path, models: &models, read: true, max_output: None, risky: false };
         pass(&granted, &wanted, Boottime::from_nanos(1)).is_ok()
     }
 

@@ -155,11 +155,10 @@ impl Holding<'_> {
             read: body.is_some(),
             max_output: body.and_then(|body| body.max_output),
             risky: way.risk == Risk::Risky,
-            last: self.held.last,
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
         let principal = self.principal().await?;
-        let cut = charge.reserve(broker, self.held.lease, &self.narrower.chain, &terms.budget)?;
+        let cut = charge.reserve(broker, &self.held, &self.narrower.chain, permit.takes())?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease, node: self.narrower.id };
         broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged })?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);

@@ -112,7 +112,7 @@ impl Stop {
             Stop::Scope(OutOfScope::Output) => (Code::Denied, None, "the call asks for too long an answer"),
             Stop::Scope(OutOfScope::Method) => (Code::Denied, None, "the method is out of scope"),
             Stop::Scope(OutOfScope::Path) => (Code::Denied, None, "the path is out of scope"),
-            Stop::Scope(OutOfScope::Risky) => (Code::Denied, None, "the call is risky"),
+            Stop::Scope(OutOfScope::Risky) | Stop::Spent(Spent::NotLast) => (Code::Denied, None, "the call is risky"),
             Stop::HandsOutKeys => (Code::Denied, None, "the call would hand out another credential"),
             Stop::Silent => (Code::Upstream, None, "the provider fell silent"),
             Stop::Place(_) => (Code::Unavailable, None, "the key's place is none that its provider has"),

@@ -9,7 +9,7 @@ use super::{
     node::{Bell, Nodes},
     owners::Owners,
     rate::Rates,
-    slots::{self, Links, NONE, Slot, Slots},
+    slots::{self, Links, NONE, Slot, Slots, Uses},
     terms::{Shelf, Terms},
     ticket::Tickets,
 };
@@ -116,7 +116,7 @@ impl Entry {
             uid: self.terms.uid,
             owner_pid: self.owner_pid,
             recipient: self.terms.recipient.clone(),
-            uses_left: (self.slot.uses != NONE).then_some(self.slot.uses),
+            uses_left: self.slot.uses.left(),
             state: self.state,
         }
     }
@@ -185,7 +185,7 @@ impl Book {
             owner,
             of_owner: Links::NONE,
             of_user: Links::NONE,
-            uses: new.uses.unwrap_or(NONE),
+            uses: Uses::new(new.uses),
         });
         if let Some(digest) = new.digest {
             self.index.put(&digest, number);

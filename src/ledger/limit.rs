@@ -2,7 +2,10 @@
 //! calls at the same time. All of a call's limits are held or none; what is held is never given to another.
 
 use super::{Ledger, Spending, Terms, pass::Cut};
-use crate::model::{Day, LeaseId, Per};
+use crate::{
+    model::{Day, LeaseId, Per},
+    policy::Taking,
+};
 use std::{collections::HashMap, sync::Arc};
 
 /// What a call may use, or did.
@@ -216,12 +219,13 @@ pub struct Reservation {
     lease: LeaseId,
     lines: Vec<Line>,
     cut: Cut,
+    taking: Taking,
     open: bool,
 }
 
 impl Reservation {
-    pub(super) fn new(ledger: Ledger, lease: LeaseId, lines: Vec<Line>, cut: Cut) -> Self {
-        Self { ledger, lease, lines, cut, open: true }
+    pub(super) fn new(ledger: Ledger, lease: LeaseId, (cut, lines): (Cut, Vec<Line>), taking: Taking) -> Self {
+        Self { ledger, lease, lines, cut, taking, open: true }
     }
 
     /// What tells when the call must end.
@@ -247,7 +251,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if self.open {
             let mut book = self.ledger.book();
-            book.give_back(self.lease, &self.cut.chain);
+            book.give_back(self.lease, &self.cut.chain, self.taking);
             book.meter.settle(&self.lines, &Claim::default());
         }
     }

@@ -21,11 +21,13 @@ pub use book::{Full, New};
 pub use kept::Spending;
 pub use limit::{Claim, Over, Reservation};
 pub use node::Chain;
-pub use pass::{Cut, Held, Spent};
+pub use pass::{Cut, Held, Spent, Wish};
 pub use revoke::{Revoked, Which};
 pub use terms::Terms;
 pub use usage::{Counts, OTHER, Row, Sum, UsageBook, UsageOptions};
 
+#[cfg(test)]
+use crate::policy::Taking;
 use crate::{
     clock::{Boottime, Clock},
     model::{LeaseId, LeaseSummary, Mark, Rate},
@@ -137,15 +139,21 @@ impl Ledger {
     }
 
     /// Takes one use of a lease and holds what the call may use, all under one lock: of many who race for the last of
-    /// something exactly as many get it as it is enough for.
-    pub fn take_use(&self, lease: LeaseId, claim: &Claim) -> Result<Reservation, Spent> {
+    /// something exactly as many get it as it is enough for. Every step of a narrower key must be live and have a use left
+    /// too.
+    pub fn reserve(&self, lease: LeaseId, wish: &Wish) -> Result<Reservation, Spent> {
+        let taken = self.book().take_use(lease, wish, &self.clock)?;
+        Ok(Reservation::new(self.clone(), lease, taken, wish.taking))
+    }
+
+    #[cfg(test)]
+    fn take_use(&self, lease: LeaseId, claim: &Claim) -> Result<Reservation, Spent> {
         self.take_narrowed(lease, Chain::default(), claim)
     }
 
-    /// The same with a narrower key: every step of it must be live and have a use left too.
-    pub fn take_narrowed(&self, lease: LeaseId, chain: Chain, claim: &Claim) -> Result<Reservation, Spent> {
-        let (cut, lines) = self.book().take_use(lease, &chain, claim, &self.clock)?;
-        Ok(Reservation::new(self.clone(), lease, lines, cut))
+    #[cfg(test)]
+    fn take_narrowed(&self, lease: LeaseId, chain: Chain, claim: &Claim) -> Result<Reservation, Spent> {
+        self.reserve(lease, &Wish { chain, claim: *claim, taking: Taking::Any })
     }
 
     /// What is spent of the budgets of days, to be kept over a restart.

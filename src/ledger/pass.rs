@@ -9,6 +9,7 @@ use super::{
 use crate::{
     clock::{Boottime, Clock},
     model::{Day, Kind, LeaseId, Node},
+    policy::Taking,
     sys::process::Process,
 };
 use std::sync::Arc;
@@ -26,8 +27,6 @@ pub struct Held {
     pub deadline: Boottime,
     /// The same in Unix seconds, as the caller was told.
     pub expires_at: u64,
-    /// Whether it has one use left.
-    pub last: bool,
     /// What its narrower keys are told by, sealed.
     pub seal: [u8; 16],
 }
@@ -53,9 +52,23 @@ pub enum Spent {
     /// No use is left.
     #[error("the lease has no uses left")]
     Exhausted,
+    /// Uses are left, and the call takes a key's last one alone.
+    #[error("the call deletes, uploads or trains, and the lease has more than one use left")]
+    NotLast,
     /// A limit has no room.
     #[error(transparent)]
     Over(#[from] Over),
+}
+
+/// What one call takes of a lease.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// Every step of a narrower key; nothing, of the virtual key itself.
+    pub chain: Chain,
+    /// What it may use.
+    pub claim: Claim,
+    /// Which use it takes.
+    pub taking: Taking,
 }
 
 /// Ends when the lease does, however that comes about, when the narrower key does, and when the vault is locked.
@@ -85,19 +98,13 @@ impl Book {
             owner: self.owners.process(slot.owner).cloned(),
             deadline: Boottime::from_nanos(slot.deadline),
             expires_at: slot.expires_at,
-            last: slot.uses == 1,
             seal: slot.seal,
         })
     }
 
     /// Takes one use and holds what the call may use; all of it or nothing.
-    pub(super) fn take_use(
-        &mut self,
-        lease: LeaseId,
-        chain: &Chain,
-        claim: &Claim,
-        clock: &Clock,
-    ) -> Result<(Cut, Vec<Line>), Spent> {
+    pub(super) fn take_use(&mut self, lease: LeaseId, wish: &Wish, clock: &Clock) -> Result<(Cut, Vec<Line>), Spent> {
+        let Wish { chain, claim, taking } = wish;
         let (now, wall) = (clock.boot(), clock.wall());
         let number = self.slots.find(lease).ok_or(Spent::Revoked)?;
         self.may_go(number, chain, now)?;
@@ -105,9 +112,7 @@ impl Book {
         if slot.deadline <= now.nanos() {
             return Err(Spent::Expired);
         }
-        if slot.uses == 0 {
-            return Err(Spent::Exhausted);
-        }
+        let left = slot.uses.after(*taking)?;
         let terms = self.shelf.at(slot.terms).ok_or(Spent::Revoked)?;
         let lines = lines(terms, lease, claim, Day::of(wall));
         self.meter.fits(&lines, Day::left(wall))?;
@@ -115,20 +120,18 @@ impl Book {
             self.rates.take(&format!("calls of {}", terms.holder), rate, now).map_err(Over::Rate)?;
         }
         self.meter.hold(&lines, Day::of(wall));
-        if slot.uses != super::slots::NONE {
-            slot.uses -= 1;
-        }
+        slot.uses = left;
         self.go(number, chain);
         let bell = self.cuts.entry(number).or_insert_with(|| watch::Sender::new(Vec::new()));
         Ok((Cut::new(bell, chain.clone(), clock.clone()), lines))
     }
 
     /// Gives back a use of which nothing came.
-    pub(super) fn give_back(&mut self, lease: LeaseId, chain: &Chain) {
+    pub(super) fn give_back(&mut self, lease: LeaseId, chain: &Chain, taking: Taking) {
         let Some(number) = self.slots.find(lease) else { return };
         self.come_back(number, chain);
-        if let Some(slot) = self.slots.at_mut(number).filter(|slot| slot.uses != super::slots::NONE) {
-            slot.uses += 1;
+        if let Some(slot) = self.slots.at_mut(number) {
+            slot.uses = slot.uses.back(taking);
         }
     }
 

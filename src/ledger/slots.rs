@@ -1,6 +1,10 @@
 //! The leases themselves: 80 bytes each, in chunks that never move, so that growth never stops the loop.
 
-use crate::model::{LeaseId, Mark};
+use super::Spent;
+use crate::{
+    model::{LeaseId, Mark},
+    policy::Taking,
+};
 
 /// One lease. `NONE` ends a list.
 #[derive(Clone)]
@@ -23,11 +27,54 @@ pub(super) struct Slot {
     pub(super) of_owner: Links,
     /// Among the user's leases.
     pub(super) of_user: Links,
-    /// `NONE`: no limit.
-    pub(super) uses: u32,
+    pub(super) uses: Uses,
 }
 
 const _: () = assert!(size_of::<Slot>() == 80, "at a million leases each byte of one counts");
+
+/// How often a virtual key may still be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Uses(u32);
+
+impl Uses {
+    /// As often as its holder likes.
+    const NO_LIMIT: Self = Self(u32::MAX);
+    /// Never again: the last use was taken as the last one, and what others give back is no more.
+    const OVER: Self = Self(u32::MAX - 1);
+
+    pub(super) fn new(uses: Option<u32>) -> Self {
+        uses.map_or(Self::NO_LIMIT, |uses| Self(uses.min(Self::OVER.0 - 1)))
+    }
+
+    /// None: no limit.
+    pub(super) fn left(self) -> Option<u32> {
+        match self {
+            Self::NO_LIMIT => None,
+            Self::OVER => Some(0),
+            Self(left) => Some(left),
+        }
+    }
+
+    /// What is left when a call has taken its use.
+    pub(super) fn after(self, taking: Taking) -> Result<Self, Spent> {
+        match (self.left(), taking) {
+            (Some(0), _) => Err(Spent::Exhausted),
+            (None, Taking::Any) => Ok(self),
+            (Some(left), Taking::Any) => Ok(Self(left - 1)),
+            (Some(1), Taking::Last) => Ok(Self::OVER),
+            (_, Taking::Last) => Err(Spent::NotLast),
+        }
+    }
+
+    /// What is left when a use of which nothing came is given back.
+    pub(super) fn back(self, taking: Taking) -> Self {
+        match (self, taking) {
+            (Self::NO_LIMIT, _) | (Self::OVER, Taking::Any) => self,
+            (_, Taking::Last) => Self(1),
+            (Self(left), Taking::Any) => Self(left + 1),
+        }
+    }
+}
 
 /// The neighbours in a list.
 #[derive(Clone, Copy)]
@@ -54,7 +101,7 @@ impl Slot {
     }
 }
 
-/// No slot, no owner, no limit.
+/// No slot, no owner.
 pub(super) const NONE: u32 = u32::MAX;
 const CHUNK: usize = 4096;
 
@@ -185,5 +232,5 @@ const EMPTY: Slot = Slot {
     owner: NONE,
     of_owner: Links::NONE,
     of_user: Links::NONE,
-    uses: NONE,
+    uses: Uses::NO_LIMIT,
 };

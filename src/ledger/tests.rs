@@ -257,6 +257,42 @@ fn the_last_use_is_taken_once() {
     );
 }
 
+#[test]
+fn a_use_that_comes_back_lets_no_second_call_out_beside_the_last_one() {
+    let (ledger, _, clock) = ledger(9, 9);
+    let new = lease(&clock, 1, Kind::Virtual, 60, 7);
+    let id = ledger.enter(New { uses: Some(2), ..new }, None).unwrap();
+    let take = |taking| ledger.reserve(id, &Wish { taking, ..Wish::default() });
+    assert_eq!(take(Taking::Last).err(), Some(Spent::NotLast), "two are left");
+    let first = take(Taking::Any).unwrap();
+    let last = take(Taking::Last).unwrap();
+    drop(first);
+    assert_eq!(take(Taking::Any).err(), Some(Spent::Exhausted), "the last one was the last one");
+    assert_eq!(take(Taking::Last).err(), Some(Spent::Exhausted));
+    assert_eq!(ledger.list(None, Ended::Left)[0].uses_left, Some(0));
+    drop(last);
+    take(Taking::Last).unwrap().settle(&Claim::default());
+    let unbounded = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 8), None).unwrap();
+    let wish = Wish { taking: Taking::Last, ..Wish::default() };
+    assert_eq!(ledger.reserve(unbounded, &wish).err(), Some(Spent::NotLast), "it has no last one");
+}
+
+#[test]
+fn of_64_who_race_for_the_last_use_or_any_no_two_go_beside_a_last_one() {
+    let (ledger, _, clock) = ledger(9, 9);
+    let new = |round| New { uses: Some(2), ..lease(&clock, 1, Kind::Virtual, 60, round) };
+    let enter = |round| ledger.enter(new(round), None).unwrap();
+    // The first come for any use, half of them in vain; the others for the last one.
+    let race = |racer: usize, id| match racer % 4 {
+        0 => ledger.reserve(id, &Wish::default()).map(drop).and(Err(Spent::Unknown)),
+        _ => {
+            let wish = Wish { taking: Taking::Last, ..Wish::default() };
+            ledger.reserve(id, &wish).map(|taken| taken.settle(&Claim::default()))
+        }
+    };
+    assert!(crowded(&ledger, enter, race).into_iter().all(|won| won <= 1));
+}
+
 #[tokio::test]
 async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
     let (ledger, winder, clock) = ledger(9, 9);

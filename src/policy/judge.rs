@@ -1,6 +1,6 @@
 //! The one function that says yes. Pure, deny by default; whatever it is given, it answers.
 
-use super::{Detach, Permit, Rule, Rules};
+use super::{Detach, Permit, Rule, Rules, Taking};
 use crate::{
     clock::Boottime,
     model::{Fact, Kind, Owner, Principal, Request, Ttl},
@@ -106,6 +106,7 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         share: rule.share,
         rate: rule.rate,
         holder: holder(rule, principal),
+        takes: Taking::Any,
         judged: now,
     })
 }

@@ -11,6 +11,6 @@ mod rule;
 pub use explain::{Explanation, Step, explain};
 pub use given::Given;
 pub use judge::{Denial, judge};
-pub use pass::{Granted, OutOfScope, Use, looks_at_models, pass};
+pub use pass::{Granted, OutOfScope, Taking, Use, looks_at_models, pass};
 pub use permit::Permit;
 pub use rule::{Bearer, Condition, Detach, Needs, Risky, Rule, Rules, Theft, TtlRange};

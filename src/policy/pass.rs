@@ -36,8 +36,16 @@ pub struct Use<'a> {
     pub max_output: Option<u64>,
     /// Whether it deletes, uploads, trains, or starts work that goes on alone.
     pub risky: bool,
-    /// Whether it would be the key's last use.
-    pub last: bool,
+}
+
+/// Which of a key's uses a call takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Taking {
+    /// Any one.
+    #[default]
+    Any,
+    /// The last one, after which the key is good for nothing; not one of several.
+    Last,
 }
 
 /// What a scope does not allow.
@@ -68,11 +76,12 @@ pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Pe
     for scope in granted.scopes {
         allows(scope, wanted)?;
     }
-    match (wanted.risky, granted.risky) {
-        (false, _) | (true, Risky::Allowed) => {}
-        (true, Risky::SingleUse) if wanted.last => {}
-        (true, Risky::SingleUse | Risky::Refused) => return Err(OutOfScope::Risky),
-    }
+    let takes = match (wanted.risky, granted.risky) {
+        (false, _) | (true, Risky::Allowed) => Taking::Any,
+        // Which one that is, only who takes it can tell.
+        (true, Risky::SingleUse) => Taking::Last,
+        (true, Risky::Refused) => return Err(OutOfScope::Risky),
+    };
     if granted.budget.weighs() && !wanted.read {
         return Err(OutOfScope::Unread);
     }
@@ -96,6 +105,7 @@ pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Pe
         share: None,
         rate: None,
         holder: String::new(),
+        takes,
         judged: now,
     })
 }
@@ -133,7 +143,7 @@ mod tests {
         let key = "dashscope/main".parse().unwrap();
         let budget = Budget::default();
         let granted = Granted { key: &key, rule: "mine", scopes: &scopes, risky: Risky::Refused, budget: &budget };
-        let wanted = Use { method, path, models, read: false, max_output: None, risky: false, last: false };
+        let wanted = Use { method, path, models, read: false, max_output: None, risky: false };
         pass(&granted, &wanted, Boottime::from_nanos(1)).map(drop)
     }
 
@@ -151,16 +161,15 @@ mod tests {
     #[test]
     fn a_risky_call_takes_what_the_rule_wants() {
         let key = "dashscope/main".parse().unwrap();
-        let may = |risky, last| {
+        let takes = |risky| {
             let budget = Budget::default();
             let granted = Granted { key: &key, rule: "mine", scopes: &[], risky, budget: &budget };
             let (method, path) = ("DELETE", "/v1/files/1");
-            let wanted = Use { method, path, models: &[], read: false, max_output: None, risky: true, last };
-            pass(&granted, &wanted, Boottime::from_nanos(1)).is_ok()
+            let wanted = Use { method, path, models: &[], read: false, max_output: None, risky: true };
+            pass(&granted, &wanted, Boottime::from_nanos(1)).map(|permit| permit.takes()).ok()
         };
-        assert!(!may(Risky::Refused, false) && !may(Risky::Refused, true));
-        assert!(!may(Risky::SingleUse, false) && may(Risky::SingleUse, true));
-        assert!(may(Risky::Allowed, false));
+        let all = [Risky::Refused, Risky::SingleUse, Risky::Allowed].map(takes);
+        assert_eq!(all, [None, Some(Taking::Last), Some(Taking::Any)]);
     }
 
     #[test]
@@ -169,7 +178,7 @@ mod tests {
         let pass = |budget: Budget, read, max_output| {
             let granted = Granted { key: &key, rule: "mine", scopes: &[], risky: Risky::Refused, budget: &budget };
             let (method, path) = ("POST", "/");
-            let wanted = Use { method, path, models: &[], read, max_output, risky: false, last: false };
+            let wanted = Use { method, path, models: &[], read, max_output, risky: false };
             super::pass(&granted, &wanted, Boottime::from_nanos(1)).map(drop)
         };
         let tokens = Budget { tokens: Some(9), ..Budget::default() };

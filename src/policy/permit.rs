@@ -1,6 +1,6 @@
 //! Proof of one yes. Only `judge` makes it, and minting spends it.
 
-use super::Risky;
+use super::{Risky, Taking};
 use crate::{
     clock::Boottime,
     model::{Budget, KeyName, Kind, Owner, Rate, Scope, Selector, Ttl},
@@ -43,6 +43,7 @@ pub struct Permit {
     pub(super) share: Option<Duration>,
     pub(super) rate: Option<Rate>,
     pub(super) holder: String,
+    pub(super) takes: Taking,
     pub(super) judged: Boottime,
 }
 
@@ -107,6 +108,10 @@ impl Permit {
     /// Rates are counted, and tokens shared, by this.
     pub fn holder(&self) -> &str {
         &self.holder
+    }
+    /// Which of a virtual key's uses it is good for.
+    pub fn takes(&self) -> Taking {
+        self.takes
     }
     /// When the judgement was made.
     pub fn judged(&self) -> Boottime {
