@@ -6,7 +6,7 @@ use super::{
     deadlines::Deadlines,
     index::Index,
     limit::Meter,
-    node::{Bell, Nodes},
+    node::{Bell, Ends, Nodes},
     owners::Owners,
     rate::Rates,
     slots::{self, Links, NONE, Slot, Slots, Uses},
@@ -76,6 +76,7 @@ pub(super) struct Book {
     pub(super) cuts: HashMap<u32, Bell>,
     /// Of leases whose narrower keys something is remembered of, by slot.
     pub(super) nodes: HashMap<u32, Nodes>,
+    pub(super) ends: Ends,
     pub(super) tickets: Tickets,
     pub(super) rates: Rates,
     pub(super) meter: Meter,
@@ -138,6 +139,7 @@ impl Book {
             ended: VecDeque::new(),
             cuts: HashMap::new(),
             nodes: HashMap::new(),
+            ends: Ends::default(),
             tickets: Tickets::default(),
             rates: Rates::default(),
             meter: Meter::default(),
@@ -204,11 +206,11 @@ impl Book {
     }
 
     pub(super) fn earliest(&self) -> Option<Boottime> {
-        self.deadlines.earliest()
+        [self.deadlines.earliest(), self.ends.earliest()].into_iter().flatten().min()
     }
 
     pub(super) fn reap(&mut self, now: Boottime, most: usize) -> Option<Boottime> {
-        let mut left = most;
+        let mut left = most - self.ring_over(now, most);
         while left > 0
             && let Some(due) = self.deadlines.due(now, left, &self.slots)
         {

@@ -1,7 +1,10 @@
 //! Limits that are taken together before a call and settled together after it: tokens and cost of a lease or a day, and
 //! calls at the same time. All of a call's limits are held or none; what is held is never given to another.
 
-use super::{Ledger, Spending, Terms, pass::Cut};
+use super::{
+    Ledger, Spending, Terms,
+    pass::{Cut, Taken},
+};
 use crate::{
     model::{Day, LeaseId, Per},
     policy::Taking,
@@ -217,42 +220,46 @@ impl Meter {
 pub struct Reservation {
     ledger: Ledger,
     lease: LeaseId,
-    lines: Vec<Line>,
-    cut: Cut,
+    taken: Taken,
     taking: Taking,
     open: bool,
 }
 
 impl Reservation {
-    pub(super) fn new(ledger: Ledger, lease: LeaseId, (cut, lines): (Cut, Vec<Line>), taking: Taking) -> Self {
-        Self { ledger, lease, lines, cut, taking, open: true }
+    pub(super) fn new(ledger: Ledger, lease: LeaseId, taken: Taken, taking: Taking) -> Self {
+        Self { ledger, lease, taken, taking, open: true }
     }
 
     /// What tells when the call must end.
     pub fn cut(&self) -> Cut {
-        self.cut.clone()
+        self.taken.cut.clone()
     }
 
     /// Holds as much as this claim. False: there is no room for it.
     pub fn cover(&mut self, claim: &Claim) -> bool {
-        self.lines.is_empty() || self.ledger.book().meter.cover(&mut self.lines, claim)
+        let lines = &mut self.taken.lines;
+        lines.is_empty() || self.ledger.book().meter.cover(lines, claim)
     }
 
     /// The call was made, and used so much.
     pub fn settle(mut self, used: &Claim) {
         self.open = false;
-        if !self.lines.is_empty() {
-            self.ledger.book().meter.settle(&self.lines, used);
+        if !self.taken.lines.is_empty() {
+            self.ledger.book().meter.settle(&self.taken.lines, used);
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        let Taken { cut, lines, end } = &self.taken;
         if self.open {
             let mut book = self.ledger.book();
-            book.give_back(self.lease, &self.cut.chain, self.taking);
-            book.meter.settle(&self.lines, &Claim::default());
+            book.give_back(self.lease, &cut.chain, self.taking);
+            book.meter.settle(lines, &Claim::default());
+        }
+        if let Some(end) = end {
+            self.ledger.book().ends.forget(*end);
         }
     }
 }

@@ -142,7 +142,13 @@ impl Ledger {
     /// something exactly as many get it as it is enough for. Every step of a narrower key must be live and have a use left
     /// too.
     pub fn reserve(&self, lease: LeaseId, wish: &Wish) -> Result<Reservation, Spent> {
-        let taken = self.book().take_use(lease, wish, &self.clock)?;
+        let mut book = self.book();
+        let earliest = book.earliest();
+        let taken = book.take_use(lease, wish, &self.clock)?;
+        if book.earliest() != earliest {
+            self.earlier.notify_one();
+        }
+        drop(book);
         Ok(Reservation::new(self.clone(), lease, taken, wish.taking))
     }
 

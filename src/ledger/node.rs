@@ -9,7 +9,7 @@ use crate::{
     clock::{Boottime, Clock},
     model::{Mark, Node, NodeId},
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use tokio::sync::watch;
 
 /// What a call with a narrower key goes by: every step of the key, the first one first.
@@ -34,6 +34,39 @@ impl Nodes {
     }
 }
 
+/// When the keys of calls that run are over, with the slots of their leases. The reaper looks here as at leases'
+/// deadlines, so that a key's end counts the time in which the machine slept.
+#[derive(Default)]
+pub(super) struct Ends {
+    calls: BTreeMap<End, u32>,
+    next: u64,
+}
+
+/// One call's: the moment, and a number that no other has.
+pub(super) type End = (Boottime, u64);
+
+impl Ends {
+    pub(super) fn put(&mut self, until: Boottime, number: u32) -> End {
+        self.next += 1;
+        self.calls.insert((until, self.next), number);
+        (until, self.next)
+    }
+
+    /// The call is over before its key.
+    pub(super) fn forget(&mut self, end: End) {
+        self.calls.remove(&end);
+    }
+
+    pub(super) fn earliest(&self) -> Option<Boottime> {
+        self.calls.first_key_value().map(|((until, _), _)| *until)
+    }
+
+    /// Takes out the slot of one call whose key is over.
+    fn due(&mut self, now: Boottime) -> Option<u32> {
+        self.calls.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
+    }
+}
+
 impl Chain {
     fn has(&self, node: &Node) -> bool {
         self.steps.iter().any(|(step, _)| step == node)
@@ -54,25 +87,16 @@ impl Cut {
 
     /// Returns when what runs on the lease must end.
     pub async fn wait(&mut self) {
-        let Some(until) = self.chain.until else { return self.rung().await };
-        let left = until.since(self.clock.boot());
-        tokio::select! {
-            () = self.rung() => {}
-            () = tokio::time::sleep(left) => {}
+        while !self.is_over() && self.bell.changed().await.is_ok() {
+            if self.bell.borrow_and_update().iter().any(|node| self.chain.has(node)) {
+                return;
+            }
         }
     }
 
     /// Whether it was the narrower key's own end.
     pub fn is_over(&self) -> bool {
         self.chain.until.is_some_and(|until| until <= self.clock.boot())
-    }
-
-    async fn rung(&mut self) {
-        while self.bell.changed().await.is_ok() {
-            if self.bell.borrow_and_update().iter().any(|node| self.chain.has(node)) {
-                return;
-            }
-        }
     }
 }
 
@@ -97,6 +121,15 @@ impl Book {
         let nodes = self.nodes.get(&number).unwrap_or(&none);
         let new = chain.counted().filter(|(node, _)| !nodes.used.contains_key(*node)).count();
         if nodes.len() + new > self.options.narrowed_keys { Err(Spent::Crowded) } else { Ok(()) }
+    }
+
+    /// Tells at most `most` calls that their key is over; how many.
+    pub(super) fn ring_over(&mut self, now: Boottime, most: usize) -> usize {
+        let over: Vec<u32> = std::iter::from_fn(|| self.ends.due(now)).take(most).collect();
+        for bell in over.iter().filter_map(|number| self.cuts.get(number)) {
+            bell.send_modify(|_| ());
+        }
+        over.len()
     }
 
     /// Counts one use for every step that is counted.

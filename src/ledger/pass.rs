@@ -5,6 +5,7 @@ use super::{
     Chain, Claim, Over, Terms,
     book::{Book, Entry},
     limit::{Line, lines},
+    node::End,
 };
 use crate::{
     clock::{Boottime, Clock},
@@ -71,6 +72,13 @@ pub struct Wish {
     pub taking: Taking,
 }
 
+/// What it was given.
+pub(super) struct Taken {
+    pub(super) cut: Cut,
+    pub(super) lines: Vec<Line>,
+    pub(super) end: Option<End>,
+}
+
 /// Ends when the lease does, however that comes about, when the narrower key does, and when the vault is locked.
 #[derive(Clone)]
 pub struct Cut {
@@ -103,7 +111,7 @@ impl Book {
     }
 
     /// Takes one use and holds what the call may use; all of it or nothing.
-    pub(super) fn take_use(&mut self, lease: LeaseId, wish: &Wish, clock: &Clock) -> Result<(Cut, Vec<Line>), Spent> {
+    pub(super) fn take_use(&mut self, lease: LeaseId, wish: &Wish, clock: &Clock) -> Result<Taken, Spent> {
         let Wish { chain, claim, taking } = wish;
         let (now, wall) = (clock.boot(), clock.wall());
         let number = self.slots.find(lease).ok_or(Spent::Revoked)?;
@@ -123,7 +131,8 @@ impl Book {
         slot.uses = left;
         self.go(number, chain);
         let bell = self.cuts.entry(number).or_insert_with(|| watch::Sender::new(Vec::new()));
-        Ok((Cut::new(bell, chain.clone(), clock.clone()), lines))
+        let cut = Cut::new(bell, chain.clone(), clock.clone());
+        Ok(Taken { cut, lines, end: chain.until.map(|until| self.ends.put(until, number)) })
     }
 
     /// Gives back a use of which nothing came.

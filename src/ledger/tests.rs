@@ -524,6 +524,28 @@ fn a_narrower_keys_uses_are_its_own_and_its_ancestors() {
 }
 
 #[tokio::test]
+async fn a_narrower_keys_end_cuts_by_the_clock_that_counts_sleep() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
+    let until = |seconds| Chain { until: Some(clock.boot().plus(Duration::from_secs(seconds))), ..Chain::default() };
+    let take = |chain| ledger.take_narrowed(id, chain, &Claim::default()).unwrap();
+    let (short, long, over) = (take(until(5)), take(until(9)), take(until(3)));
+    over.settle(&Claim::default());
+    let (mut soon, mut later, mut own) = (short.cut(), long.cut(), take(Chain::default()).cut());
+    async fn runs(cut: &mut Cut) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), cut.wait()).await.is_err()
+    }
+    assert!(runs(&mut soon).await && runs(&mut later).await && runs(&mut own).await);
+    // As if the machine had slept: no other clock has moved.
+    winder.advance(Duration::from_secs(5));
+    assert_eq!(ledger.reap(512), Some(clock.boot().plus(Duration::from_secs(4))), "the next one's");
+    assert!(!runs(&mut soon).await && soon.is_over());
+    assert!(runs(&mut later).await && runs(&mut own).await);
+    drop((short, long));
+    assert_eq!(ledger.reap(512), Some(clock.boot().plus(Duration::from_secs(55))), "what has ended is forgotten");
+}
+
+#[tokio::test]
 async fn a_revoked_node_takes_its_subtree_along_and_nobody_else() {
     let (ledger, _winder, clock) = ledger(9, 9);
     let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
