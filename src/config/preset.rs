@@ -6,10 +6,12 @@ use super::{
     file,
     source::Source,
 };
-use crate::recipe::{Recipe, RecipeError};
+use crate::{
+    recipe::{Recipe, RecipeError},
+    sys::dir::{DirError, config_files},
+};
 use std::{
     collections::BTreeMap,
-    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -25,7 +27,7 @@ pub(super) fn recipes(folder: &Path) -> (BTreeMap<String, Recipe>, Faults) {
         BTreeMap::new()
     });
     let files = files(folder).unwrap_or_else(|fault| {
-        faults.push(about(folder, "this folder cannot be read".to_owned(), &fault.to_string()));
+        faults.push(untrusted(folder, &fault));
         Vec::new()
     });
     for path in files {
@@ -38,16 +40,32 @@ pub(super) fn recipes(folder: &Path) -> (BTreeMap<String, Recipe>, Faults) {
 }
 
 /// Every `*.toml` that is no editor's own, by name.
-fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
-        Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+fn files(folder: &Path) -> Result<Vec<PathBuf>, DirError> {
+    let mut paths = match config_files(folder) {
+        Err(DirError::Missing { .. }) => return Ok(Vec::new()),
+        paths => paths?,
     };
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()?;
     let hidden = |path: &Path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     paths.retain(|path| path.extension().is_some_and(|end| end == "toml") && !hidden(path));
     paths.sort();
     Ok(paths)
+}
+
+/// In the words in which a file is refused.
+fn untrusted(folder: &Path, fault: &DirError) -> Fault {
+    let (message, advice) = match fault {
+        DirError::Foreign { owner, .. } => {
+            ("this folder belongs to somebody else", format!("its owner is uid {owner}: it must be you or root"))
+        }
+        DirError::Open { mode, .. } => {
+            ("others can change this folder", format!("its mode is {mode:04o}: chmod go-w {}", folder.display()))
+        }
+        DirError::NotDirectory { .. } => {
+            ("this is no folder", "put the folder itself there, not a link or a file".into())
+        }
+        DirError::Missing { .. } | DirError::Kernel { .. } => ("this folder cannot be read", fault.to_string()),
+    };
+    about(folder, message.to_owned(), &advice)
 }
 
 fn recipe(path: &Path, others: &BTreeMap<String, Recipe>) -> Result<Recipe, Faults> {

@@ -1,9 +1,12 @@
 //! A directory of our own: opened, then checked, then used by descriptor.
 //! It must never be one in which others can replace a file.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fchmod, fstat};
@@ -12,6 +15,18 @@ use nix::unistd::{Uid, mkdir};
 /// Why a directory is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum DirError {
+    /// There is none.
+    #[error("{path} does not exist")]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file, a symbolic link.
+    #[error("{path} is no directory; name the directory itself, not a link to it")]
+    NotDirectory {
+        /// What is there.
+        path: PathBuf,
+    },
     /// It belongs to somebody else.
     #[error("{path} belongs to uid {owner}, not to uid {us}; choose a directory of your own")]
     Foreign {
@@ -61,6 +76,33 @@ pub fn own(path: &Path, mode: u32) -> Result<OwnedFd, DirError> {
     Ok(dir)
 }
 
+/// What stands in a directory of config: it is ours or root's, no link, and nobody else can write there, sticky or not.
+///
+/// # Errors
+/// See [`DirError`].
+pub fn config_files(path: &Path) -> Result<Vec<PathBuf>, DirError> {
+    let kernel = |errno| match errno {
+        Errno::ENOENT => DirError::Missing { path: path.to_owned() },
+        // Of a link the kernel says either.
+        Errno::ENOTDIR | Errno::ELOOP => DirError::NotDirectory { path: path.to_owned() },
+        errno => DirError::Kernel { path: path.to_owned(), errno },
+    };
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let dir = open(path, flags, Mode::empty()).map_err(kernel)?;
+    let found = fstat(&dir).map_err(kernel)?;
+    let (owner, us, mode) = (found.st_uid, Uid::effective().as_raw(), found.st_mode & 0o7777);
+    if owner != us && owner != 0 {
+        return Err(DirError::Foreign { path: path.to_owned(), owner, us });
+    }
+    if mode & 0o022 != 0 {
+        return Err(DirError::Open { path: path.to_owned(), mode });
+    }
+    let names: Result<Vec<_>, Errno> =
+        Dir::from_fd(dir).map_err(kernel)?.into_iter().map(|entry| Ok(entry?.file_name().to_owned())).collect();
+    let names = names.map_err(kernel)?.into_iter().filter(|name| ![&b"."[..], b".."].contains(&name.to_bytes()));
+    Ok(names.map(|name| path.join(OsStr::from_bytes(name.to_bytes()))).collect())
+}
+
 fn check(path: &Path, found: &nix::sys::stat::FileStat) -> Result<(), DirError> {
     let (path, us) = (path.to_owned(), Uid::effective().as_raw());
     if found.st_uid != us {
@@ -107,6 +149,29 @@ mod tests {
         }
         set(0o1777);
         own(scratch.path(), 0o700).unwrap();
+    }
+
+    #[test]
+    fn config_is_read_from_a_directory_that_only_we_can_change() {
+        let scratch = Scratch::new();
+        let set = |mode| std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::write(scratch.join("a.toml"), "").unwrap();
+        set(0o755);
+        assert_eq!(config_files(scratch.path()).unwrap(), [scratch.join("a.toml")]);
+        for mode in [0o777, 0o775, 0o757, 0o1777] {
+            set(mode);
+            assert!(matches!(config_files(scratch.path()), Err(DirError::Open { .. })), "{mode:o}");
+        }
+        set(0o755);
+        std::os::unix::fs::symlink(scratch.path(), scratch.join("link")).unwrap();
+        for path in ["link", "a.toml"] {
+            assert!(matches!(config_files(&scratch.join(path)), Err(DirError::NotDirectory { .. })), "{path}");
+        }
+        assert!(matches!(config_files(&scratch.join("none")), Err(DirError::Missing { .. })));
+        if Uid::effective().is_root() {
+            chown(scratch.path(), Some(12345), None).unwrap();
+            assert!(matches!(config_files(scratch.path()), Err(DirError::Foreign { owner: 12345, .. })));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Providers of one's own: files beside the config, and what is said of wrong ones.
 
 use crate::{
-    harness::{MINE, World, random_key},
+    harness::{MINE, World, is_root, random_key},
     snapshot::Tale,
 };
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
@@ -29,9 +29,10 @@ fn keep(world: &World, name: &str, provider: &str) -> u16 {
     world.control_http("PUT", &format!("/v1/keys/{name}"), Some(&body)).status
 }
 
-fn put(world: &World, name: &str, text: &str) -> PathBuf {
+pub fn put(world: &World, name: &str, text: &str) -> PathBuf {
     let folder = world.path("providers");
     let _ = fs::create_dir(&folder);
+    fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
     let path = folder.join(name);
     fs::write(&path, text).unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
@@ -92,6 +93,40 @@ fn a_reload_takes_all_providers_or_none() {
     let said = called(&world, "acme/main", "ACME");
     assert!(!said.contains("pretend"), "nobody knows any more where it goes: {said}");
     assert_eq!(keep(&world, "more/main", "more"), 201);
+}
+
+#[test]
+fn a_folder_that_others_can_change_is_refused_as_the_config_would_be() {
+    let mut world = World::asleep(MINE, &[]);
+    put(&world, "acme.toml", ACME);
+    world.start();
+    let folder = world.path("providers");
+    let check = || {
+        let output = world.sixty(&["check", world.path("sixty.toml").to_str().unwrap()]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for (mode, code, told) in [
+        (0o755, Some(0), ""),
+        (0o777, Some(78), "others can change this folder"),
+        (0o775, Some(78), "chmod go-w"),
+        (0o1777, Some(78), "others can change this folder"),
+    ] {
+        fs::set_permissions(&folder, PermissionsExt::from_mode(mode)).unwrap();
+        let said = check();
+        assert!(said.0 == code && said.1.contains(told), "{mode:o}: {said:?}");
+        assert_eq!(world.control_http("POST", "/v1/reload", None).status == 200, code == Some(0), "{mode:o}");
+    }
+    assert_eq!(keep(&world, "acme/main", "acme"), 201, "the daemon goes on with what it had");
+    fs::rename(&folder, world.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &folder).unwrap();
+    assert!(check().1.contains("this is no folder"));
+    if is_root() {
+        fs::remove_file(&folder).unwrap();
+        fs::rename(world.path("elsewhere"), &folder).unwrap();
+        put(&world, "acme.toml", ACME);
+        std::os::unix::fs::chown(&folder, Some(12345), None).unwrap();
+        assert!(check().1.contains("this folder belongs to somebody else"));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Requests that two readers could read in two ways, that hide a second one, or that never end.
 
 use super::{CHAT, OTHER, SECOND, Scene, everything, read_answer, statuses};
+use crate::presets::put;
 use std::{
     io::Write,
     time::{Duration, Instant},
@@ -275,12 +276,8 @@ fn a_client_that_is_slow_or_large_is_cut_off_and_nobody_else_waits() {
 fn a_call_is_made_in_its_keys_own_place_whatever_it_says() {
     let acme = "schema = 1\nname = \"acme\"\ntitle = \"Acme\"\n[upstream]\nreach = \"any\"\n[gateway]\ninject = \"authorization: Bearer\"\n";
     let scene = Scene::new();
-    std::fs::create_dir(scene.world.path("providers")).unwrap();
-    let reload = |drop: &str| {
-        std::fs::write(scene.world.path("providers/acme.toml"), format!("{acme}{drop}\n")).unwrap();
-        assert_eq!(scene.world.control_http("POST", "/v1/reload", None).status, 200);
-    };
-    reload("drop = [\"acme-project\"]");
+    put(&scene.world, "acme.toml", &format!("{acme}drop = [\"acme-project\"]\n"));
+    assert_eq!(scene.world.control_http("POST", "/v1/reload", None).status, 200);
     for (name, provider, words) in [
         ("dashscope/main", "dashscope", &["x-dashscope-workspace"][..]),
         ("openai/main", "openai", &["openai-organization", "openai-project"]),
