@@ -38,7 +38,7 @@ impl Narrower {
             all.scopes.extend(narrowing.scope);
             all.providers.extend(narrowing.providers);
             all.chain.steps.push((node, narrowing.uses.map(Into::into)));
-            let until = narrowing.until.map(|until| now.0.plus(Duration::from_secs(until.saturating_sub(now.1))));
+            let until = narrowing.until.map(|until| now.0.plus(Duration::from_secs(until).saturating_sub(now.1)));
             all.chain.until = [all.chain.until, until].into_iter().flatten().min();
         }
         all
@@ -58,8 +58,8 @@ impl Narrower {
     }
 }
 
-/// By both clocks: a step's end is told in Unix seconds.
-type Now = (crate::clock::Boottime, u64);
+/// By both clocks: a step's end is told in Unix time.
+type Now = (crate::clock::Boottime, Duration);
 
 impl Inner {
     /// The lease of a key, and what the key takes away of it.
@@ -70,7 +70,8 @@ impl Inner {
         };
         let held = self.ledger.marked(narrowed.mark())?;
         let links = self.issuer.verified(narrowed, &held.seal)?.ok_or(Stop::Forged)?;
-        let now = (self.clock.boot(), self.clock.wall());
+        let (seconds, nanos) = self.clock.wall_nanos();
+        let now = (self.clock.boot(), Duration::new(u64::try_from(seconds).unwrap_or(0), nanos));
         let narrower = Narrower::of(links, narrowed.mark(), now);
         self.ledger.stands(held.lease, &narrower.chain)?;
         Ok((held, narrower))
@@ -114,7 +115,11 @@ mod tests {
 
     fn of(steps: &[Narrowing]) -> Narrower {
         let link = |(at, narrowing): (usize, &Narrowing)| Link { narrowing: narrowing.clone(), node: [at as u8; 8] };
-        Narrower::of(steps.iter().enumerate().map(link).collect(), &[7; 16], (Boottime::from_nanos(5), 1000))
+        Narrower::of(
+            steps.iter().enumerate().map(link).collect(),
+            &[7; 16],
+            (Boottime::from_nanos(5), Duration::from_secs(1000)),
+        )
     }
 
     /// Whether a key lets a call through, as `Holding` asks.

@@ -7,6 +7,7 @@ use super::{
     arriving::Course,
     forward::{By, Told, forward},
     line::Line,
+    stream::Gone,
 };
 use crate::{
     broker::{Broker, Session},
@@ -18,7 +19,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
     os::fd::AsFd,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -55,12 +56,24 @@ impl Running {
         }));
     }
 
+    /// Its answer begins: from now on there are no last words.
+    pub(super) fn answers(&self, mut cut: Cut, gone: Gone) {
+        *self.lock() = Some(Box::pin(async move {
+            cut.wait().await;
+            if gone.told() {
+                // The connection may serve the next lease.
+                pending().await
+            }
+        }));
+    }
+
     /// The last call is over, and so is what would have cut it.
     pub(super) fn over(&self) {
         *self.lock() = None;
     }
 
-    /// Returns a moment after the lease of the last call has ended, unless another call has begun by then.
+    /// Returns when the lease of the last call has ended: a moment later while nothing was answered, and not at all when
+    /// all was, or when another call has begun.
     async fn ended(&self) {
         poll_fn(|cx| self.lock().as_mut().map_or(Poll::Pending, |running| running.as_mut().poll(cx))).await;
     }

@@ -124,6 +124,8 @@ async fn passed(
         // What is not known any more, or was told beside another framing.
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
+    let stream = response.body();
+    told.running.answers(stream.passage().cut(), stream.gone().clone());
     Ok(response.map(|stream| Outgoing::Stream(Box::new(stream))))
 }
 

@@ -10,9 +10,23 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
+
+/// Whether an answer has gone out, for who would cut it.
+#[derive(Clone, Default)]
+pub(super) struct Gone(Arc<AtomicBool>);
+
+impl Gone {
+    pub(super) fn told(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// One answer's body, with the passage that ends with it.
 pub(super) struct Stream {
@@ -25,6 +39,7 @@ pub(super) struct Stream {
     guard: EchoGuard,
     held: Held,
     ended: bool,
+    gone: Gone,
 }
 
 impl Stream {
@@ -39,6 +54,7 @@ impl Stream {
             guard: EchoGuard::default(),
             held: Held::default(),
             ended: false,
+            gone: Gone::default(),
         }
     }
 
@@ -51,6 +67,11 @@ impl Stream {
     /// The passage, for what takes the connection over.
     pub(super) fn passage(&self) -> &Passage {
         &self.passage
+    }
+
+    /// Tells when nothing more of it goes out.
+    pub(super) fn gone(&self) -> &Gone {
+        &self.gone
     }
 
     /// What of a piece may go on now. None: nothing yet.
@@ -156,6 +177,7 @@ impl Body for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.gone.0.store(true, Ordering::Relaxed);
         if let Some(reader) = self.reader.take() {
             let output = Some(reader.output_so_far());
             self.passage.settle(Told { usage: reader.finish(), output });

@@ -3,6 +3,7 @@
 
 mod answers;
 mod choke;
+mod cuts;
 mod patience;
 mod requests;
 mod sockets;

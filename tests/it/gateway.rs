@@ -161,31 +161,6 @@ fn a_scope_is_kept_for_every_method_and_path() {
 }
 
 #[test]
-fn what_ends_a_lease_cuts_what_runs_on_it() {
-    let world = World::with_key(MINE);
-    let ends: [(&str, &dyn Fn()); 3] = [
-        ("revoke", &|| assert_eq!(world.control_http("DELETE", "/v1/leases?all=true", None).status, 200)),
-        ("lock", &|| assert_eq!(world.control_http("POST", "/v1/lock", None).status, 200)),
-        ("remove", &|| assert_eq!(world.control_http("DELETE", "/v1/keys/dashscope/main", None).status, 200)),
-    ];
-    for (name, end) in ends {
-        world.control_http("POST", "/v1/unlock", Some("{}"));
-        world.studio.next(Fault::SlowBody(Duration::from_millis(700)));
-        let key = world.virtual_key("");
-        let mut stream = world.gateway();
-        send(&mut stream, &key, "POST", CHAT, STREAM);
-        let mut first = [0; 300];
-        stream.read_exact(&mut first).unwrap();
-        let began = Instant::now();
-        end();
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest);
-        assert!(began.elapsed() < SECOND, "{name} took {:?}", began.elapsed());
-        assert!(!String::from_utf8_lossy(&rest).contains("[DONE]"), "{name}");
-    }
-}
-
-#[test]
 fn an_owners_exit_cuts_its_calls() {
     let world = World::with_key(MINE);
     world.studio.next(Fault::SlowBody(3 * SECOND));

@@ -20,7 +20,7 @@ const MODELS: &str = "/dashscope/compatible-mode/v1/models";
 const QUESTION: &str = r#"{"model":"qwen-plus","messages":[{"role":"user","content":"Who are you?"}]}"#;
 
 /// A key narrowed by the command, which is told of no daemon; and its id.
-fn narrowed(key: &str, by: &[&str]) -> (String, String) {
+pub fn narrowed(key: &str, by: &[&str]) -> (String, String) {
     let mut command = Command::new(program());
     command.arg("narrow").args(by).arg("--json").env_clear();
     let out = crate::harness::fed(command, key);
