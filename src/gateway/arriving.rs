@@ -22,12 +22,22 @@ pub(super) struct Course(Arc<State>);
 struct State {
     unread: AtomicBool,
     moved: AtomicBool,
+    switched: AtomicBool,
 }
 
 impl Course {
     /// Whether some of the body may be still to come.
     pub(super) fn unread(&self) -> bool {
         self.0.unread.load(Ordering::Relaxed)
+    }
+
+    /// The connection is no longer HTTP's: what comes has a reader of its own.
+    pub(super) fn switch(&self) {
+        self.0.switched.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn switched(&self) -> bool {
+        self.0.switched.load(Ordering::Relaxed)
     }
 
     /// Returns when no piece of the body has come for so long, or a quarter more.

@@ -6,7 +6,7 @@ use super::{
     answer::refusal,
     arriving::Course,
     forward::{By, Told, forward},
-    line::Line,
+    line::{Line, Lingering},
     stream::Gone,
 };
 use crate::{
@@ -138,6 +138,8 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         })
     });
     let GatewayOptions { taking_idle, lingering, .. } = house.options;
+    // Who is told `busy` has no place to keep while more comes.
+    let lingering = Lingering { bytes: if admitted.is_ok() { lingering.bytes } else { 0 }, ..lingering };
     let stream = Line::new(stream, taking_idle, lingering, told.course.clone());
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -113,6 +113,7 @@ async fn passed(
     checked(session, &mut response, head.websocket)?;
     answer::clean(&mut response, &head.provider);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        told.course.switch();
         let (answer, websocket) = upgrade::join(response, upgrade);
         *told.websocket.lock().unwrap_or_else(PoisonError::into_inner) = Some(websocket);
         return Ok(answer);

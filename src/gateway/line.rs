@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<S> {
         if self.rest.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        self.poll_rest(cx).map(Ok)
+        if self.course.switched() { Poll::Ready(Ok(())) } else { self.poll_rest(cx).map(Ok) }
     }
 }
 

@@ -69,6 +69,28 @@ fn a_websocket_passes_both_ways_with_the_key_put_in() {
 }
 
 #[test]
+fn what_a_client_says_after_the_providers_last_word_still_arrives() {
+    let scene = Scene::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    scene.provider.script(move |_, stream| {
+        let _ = stream.write_all(SWITCHED.as_bytes());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut said = String::new();
+        let _ = stream.read_to_string(&mut said);
+        let _ = tell.send(said);
+        Then::Close
+    });
+    let mut stream = scene.switched();
+    assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0);
+    for word in [b"good", b"bye."] {
+        stream.write_all(word).unwrap();
+        std::thread::sleep(SECOND / 10);
+    }
+    drop(stream);
+    assert_eq!(told.recv_timeout(5 * SECOND).unwrap(), "goodbye.");
+}
+
+#[test]
 fn a_websocket_is_refused_where_none_is_and_to_whom_it_is_not_given() {
     let scene = echoing(MINE);
     let narrow = scene.world.virtual_key(r#","scope":{"paths":["/compatible-mode/**"]}"#);
