@@ -19,6 +19,8 @@ mod upgrade;
 mod watch;
 mod web;
 
+#[cfg(fuzzing)]
+pub use head::fuzz;
 pub use line::Lingering;
 pub use serve::{Entrance, entrance};
 
