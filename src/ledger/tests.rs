@@ -277,22 +277,6 @@ fn a_use_that_comes_back_lets_no_second_call_out_beside_the_last_one() {
     assert_eq!(ledger.reserve(unbounded, &wish).err(), Some(Spent::NotLast), "it has no last one");
 }
 
-#[test]
-fn of_64_who_race_for_the_last_use_or_any_no_two_go_beside_a_last_one() {
-    let (ledger, _, clock) = ledger(9, 9);
-    let new = |round| New { uses: Some(2), ..lease(&clock, 1, Kind::Virtual, 60, round) };
-    let enter = |round| ledger.enter(new(round), None).unwrap();
-    // The first come for any use, half of them in vain; the others for the last one.
-    let race = |racer: usize, id| match racer % 4 {
-        0 => ledger.reserve(id, &Wish::default()).map(drop).and(Err(Spent::Unknown)),
-        _ => {
-            let wish = Wish { taking: Taking::Last, ..Wish::default() };
-            ledger.reserve(id, &wish).map(|taken| taken.settle(&Claim::default()))
-        }
-    };
-    assert!(crowded(&ledger, enter, race).into_iter().all(|won| won <= 1));
-}
-
 #[tokio::test]
 async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
     let (ledger, winder, clock) = ledger(9, 9);
