@@ -18,6 +18,7 @@ mod clients;
 mod clipboard;
 mod crash;
 mod demo;
+mod doctor;
 mod examples;
 mod exec;
 mod flood;
