@@ -37,6 +37,7 @@ mod manager;
 mod mask;
 mod metrics;
 mod minting;
+mod mistakes;
 mod model_studio;
 mod narrowing;
 mod native;
