@@ -260,4 +260,6 @@ pub enum Ended {
 }
 
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod tests;
