@@ -3,7 +3,7 @@
 use super::{tests::lease, *};
 use crate::model::Kind;
 use proptest::prelude::*;
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 const LEASES: usize = 6;
 const LEASES_PER_UID: usize = 3;
@@ -18,6 +18,12 @@ enum Act {
     Use(usize),
     /// Taken and given back: the provider never heard of the call.
     Fail(usize),
+    /// Taken as the last one.
+    Last(usize),
+    /// Taken, and the call goes on.
+    Begin(usize),
+    /// The call that began first comes to nothing.
+    Lose,
     Revoke(usize),
     RevokeUser(u32),
     RevokeAll,
@@ -27,11 +33,15 @@ enum Act {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let which = 0..12_usize;
+    // Mostly the newest two, so that one act meets another's end.
+    let which = prop_oneof![3 => 0..2_usize, 1 => 0..12_usize];
     prop_oneof![
         6 => (0..3_u32, 1..60_u64, prop::option::of(1..4_u32)).prop_map(|(uid, seconds, uses)| Act::Mint { uid, seconds, uses }),
         6 => which.clone().prop_map(Act::Use),
         2 => which.clone().prop_map(Act::Fail),
+        3 => which.clone().prop_map(Act::Last),
+        3 => which.clone().prop_map(Act::Begin),
+        3 => Just(Act::Lose),
         2 => which.prop_map(Act::Revoke),
         1 => (0..3_u32).prop_map(Act::RevokeUser),
         1 => Just(Act::RevokeAll),
@@ -49,6 +59,8 @@ struct Known {
     uid: u32,
     ends: u64,
     left: Option<u32>,
+    /// The last use was taken as such.
+    over: bool,
     revoked: bool,
     reaped: bool,
 }
@@ -58,6 +70,8 @@ struct Model {
     all: Vec<Known>,
     /// Seconds that went by.
     now: u64,
+    /// Calls that go on, by lease.
+    running: VecDeque<(usize, Reservation)>,
 }
 
 impl Model {
@@ -86,20 +100,35 @@ fn mint(ledger: &Ledger, clock: &Clock, model: &mut Model, (uid, seconds, uses):
         Ok(id) => {
             assert!(live(None) < LEASES && live(Some(uid)) < LEASES_PER_UID, "no more than allowed");
             let ends = model.now + seconds;
-            model.all.push(Known { id, digest, uid, ends, left: uses, revoked: false, reaped: false });
+            model.all.push(Known { id, digest, uid, ends, left: uses, over: false, revoked: false, reaped: false });
         }
         Err(_) => assert!(kept(None) >= LEASES || kept(Some(uid)) >= LEASES_PER_UID, "only what is full is full"),
     }
 }
 
-fn spend(ledger: &Ledger, model: &mut Model, which: usize, keep: bool) {
-    let Some(lives) = model.all.get(which).map(|known| model.lives(known)) else { return };
+/// `before` so many others.
+fn taken(ledger: &Ledger, model: &mut Model, before: usize, taking: Taking) -> Option<(usize, Reservation)> {
+    let which = model.all.len().checked_sub(1 + before)?;
+    let lives = model.lives(&model.all[which]);
     let known = &mut model.all[which];
-    let taken = ledger.take_use(known.id, &Claim::default());
-    assert_eq!(taken.is_ok(), lives && known.left != Some(0), "{known:?}: {:?}", taken.as_ref().err());
-    if let (Ok(taken), true) = (taken, keep) {
-        taken.settle(&Claim::default());
-        known.left = known.left.map(|left| left - 1);
+    let taken = ledger.reserve(known.id, &Wish { taking, ..Wish::default() });
+    let enough = if taking == Taking::Last { known.left == Some(1) } else { known.left != Some(0) };
+    assert_eq!(taken.is_ok(), lives && enough, "{known:?}: {:?}", taken.as_ref().err());
+    taken.ok().map(|taken| (which, taken))
+}
+
+/// The use is gone.
+fn spend(model: &mut Model, which: usize) {
+    let left = &mut model.all[which].left;
+    *left = left.map(|left| left - 1);
+}
+
+/// The oldest call gives its use back: for nothing, where the last one was taken since.
+fn lose(model: &mut Model) {
+    if let Some((which, call)) = model.running.pop_front() {
+        drop(call);
+        let known = &mut model.all[which];
+        known.left = known.left.map(|left| if known.over { left } else { left + 1 });
     }
 }
 
@@ -110,8 +139,27 @@ fn play(acts: Vec<Act>) {
     for act in acts {
         match act {
             Act::Mint { uid, seconds, uses } => mint(&ledger, &clock, &mut model, (uid, seconds, uses)),
-            Act::Use(which) => spend(&ledger, &mut model, which, true),
-            Act::Fail(which) => spend(&ledger, &mut model, which, false),
+            Act::Use(before) => {
+                if let Some((which, taken)) = taken(&ledger, &mut model, before, Taking::Any) {
+                    taken.settle(&Claim::default());
+                    spend(&mut model, which);
+                }
+            }
+            Act::Fail(before) => drop(taken(&ledger, &mut model, before, Taking::Any)),
+            Act::Last(before) => {
+                if let Some((which, taken)) = taken(&ledger, &mut model, before, Taking::Last) {
+                    taken.settle(&Claim::default());
+                    spend(&mut model, which);
+                    model.all[which].over = true;
+                }
+            }
+            Act::Begin(before) => {
+                if let Some(begun) = taken(&ledger, &mut model, before, Taking::Any) {
+                    spend(&mut model, begun.0);
+                    model.running.push_back(begun);
+                }
+            }
+            Act::Lose => lose(&mut model),
             Act::Revoke(which) => {
                 if let Some(id) = model.all.get(which).map(|known| known.id) {
                     ledger.revoke(&Which::Id(id));
@@ -146,7 +194,7 @@ fn play(acts: Vec<Act>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_ledger_is_what_a_plain_list_would_be(acts in prop::collection::vec(act(), 1..60)) {
         play(acts);
