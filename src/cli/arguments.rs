@@ -157,6 +157,9 @@ pub(super) enum Ask {
     /// Show how the daemon is
     #[command(before_help = help::STATUS)]
     Status(Show),
+    /// Attack the running daemon as another user would, and show what held
+    #[command(before_help = help::SELFTEST)]
+    Selftest(super::selftest::SelftestArguments),
     /// Show what the broker makes of this process
     #[command(before_help = help::WHOAMI)]
     Whoami(Show),

@@ -50,6 +50,12 @@ Examples:
   sixty doctor                   exit 1 when something does not work
   sixty doctor --json";
 
+pub(super) const SELFTEST: &str = "\
+Examples:
+  sixty selftest                 as yourself
+  sudo sixty selftest            as root: with the rights of the daemon's user, and of a stranger
+  sixty selftest --json";
+
 pub(super) const KEY: &str = "\
 Examples:
   sixty key add dashscope/main --provider dashscope --region singapore < key.txt

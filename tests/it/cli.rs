@@ -8,7 +8,7 @@ use crate::{
 use serde_json::Value;
 
 /// Every command that has a help of its own.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "",
     "demo",
     "init",
@@ -28,6 +28,7 @@ const COMMANDS: [&str; 28] = [
     "revoke",
     "lock",
     "unlock",
+    "selftest",
     "status",
     "usage",
     "whoami",
@@ -40,7 +41,7 @@ const COMMANDS: [&str; 28] = [
 ];
 
 /// Commands that ask a daemon, with what they need on stdin.
-const ASKING: [&str; 15] = [
+const ASKING: [&str; 16] = [
     "key list",
     "key show a",
     "key rotate a",
@@ -53,6 +54,7 @@ const ASKING: [&str; 15] = [
     "revoke --all",
     "lock",
     "unlock",
+    "selftest",
     "status",
     "usage",
     "why a",

@@ -48,6 +48,7 @@ mod policy;
 mod presets;
 mod recipients;
 mod sandboxes;
+mod selftest;
 mod slow_disk;
 mod snapshot;
 mod system;
