@@ -17,7 +17,7 @@ use crate::{
     recipe::Recipe,
     upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
-    wire::narrow::Bounds,
+    wire::{UnpackBounds, narrow::Bounds},
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -103,6 +103,7 @@ pub(super) fn gateway_options(config: &Config) -> GatewayOptions {
         body_time: limits.body_time,
         look_bytes: limits.look_bytes,
         narrowed: Bounds { bytes: limits.narrowed_bytes, steps: limits.narrowed_steps as usize },
+        unpack: UnpackBounds { ratio: limits.unpack_ratio.into(), window: limits.unpack_window },
         origins: config.gateway.origins.clone(),
     }
 }

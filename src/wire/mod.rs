@@ -12,6 +12,7 @@ mod problem;
 mod scan;
 mod sse;
 pub mod swap;
+mod unpack;
 mod usage;
 
 pub use answer::{Encoded, lease, studio_token};
@@ -20,4 +21,5 @@ pub use hide::UsageHider;
 pub use look::{Edit, Look, LookFault, Seen};
 pub use message::{KeyPut, KeyRotate, Redeem, Unlock, Why, parse};
 pub use problem::{problem, refusal, studio_error};
+pub use unpack::{Coding, UnpackBounds, Unpacker};
 pub use usage::{Framing, UsageReader};

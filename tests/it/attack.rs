@@ -3,6 +3,7 @@
 
 mod answers;
 mod choke;
+mod packed;
 mod requests;
 mod sockets;
 pub mod upstream;

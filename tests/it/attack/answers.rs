@@ -76,7 +76,7 @@ fn a_length_that_is_a_lie_is_never_made_good() {
 }
 
 /// The body of one answer, if it is whole by its own head and nothing follows it.
-fn body(told: &str) -> Option<String> {
+pub(super) fn body(told: &str) -> Option<String> {
     let (head, body) = told.split_once("\r\n\r\n")?;
     if head.contains("transfer-encoding: chunked") {
         let (mut whole, mut rest) = (String::new(), body);
