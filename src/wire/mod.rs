@@ -2,6 +2,7 @@
 //! puts tokens in; it never decides what to send.
 
 mod answer;
+mod coded;
 mod echo;
 mod hide;
 pub mod key;
