@@ -68,6 +68,7 @@ pub(super) async fn build(
         audit,
         clock: clock.clone(),
         rules: config.rules.clone(),
+        budgets: config.budgets.clone(),
     };
     let options = BrokerOptions {
         connections_per_uid: limits.connections_per_uid as usize,
@@ -182,12 +183,12 @@ pub(super) fn recipes(config: &Config, mut recipes: BTreeMap<String, Recipe>) ->
     issuer::shared(recipes)
 }
 
-/// Reads rules and providers anew; everything else of a config takes a restart.
+/// Reads rules, budgets and providers anew; everything else of a config takes a restart.
 fn reload(options: DaemonOptions) -> Box<dyn Fn() -> Result<Reloaded, String> + Send + std::marker::Sync> {
     Box::new(move || match places::read(&options) {
         Ok(Found { config, recipes: found, .. }) => {
             let recipes = recipes(&config, found);
-            Ok(Reloaded { rules: config.rules, recipes })
+            Ok(Reloaded { rules: config.rules, budgets: config.budgets, recipes })
         }
         Err(fault) => Err(fault.to_string()),
     })

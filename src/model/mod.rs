@@ -17,7 +17,7 @@ pub mod shape;
 pub mod span;
 pub mod usage;
 
-pub use budget::{Budget, Per};
+pub use budget::{Budget, Per, Purse, SharedBudget};
 pub use day::Day;
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};

@@ -46,6 +46,7 @@ mod policy;
 mod presets;
 mod recipients;
 mod sandboxes;
+mod shared_budgets;
 mod slow_disk;
 mod snapshot;
 mod system;
