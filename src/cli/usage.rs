@@ -119,7 +119,7 @@ fn cells(row: &Row, name: Cell) -> [Cell; 6] {
 }
 
 /// Millionths, exactly; at least two digits behind the point.
-fn money(micros: u64) -> String {
+pub(super) fn money(micros: u64) -> String {
     let all = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     let least = all.len() - 4;
     let digits = all.trim_end_matches('0').len().max(least);

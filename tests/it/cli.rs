@@ -8,7 +8,7 @@ use crate::{
 use serde_json::Value;
 
 /// Every command that has a help of its own.
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 28] = [
     "",
     "demo",
     "init",
@@ -28,6 +28,7 @@ const COMMANDS: [&str; 27] = [
     "lock",
     "unlock",
     "status",
+    "top",
     "usage",
     "whoami",
     "why",
@@ -39,7 +40,7 @@ const COMMANDS: [&str; 27] = [
 ];
 
 /// Commands that ask a daemon, with what they need on stdin.
-const ASKING: [&str; 15] = [
+const ASKING: [&str; 16] = [
     "key list",
     "key show a",
     "key rotate a",
@@ -53,6 +54,7 @@ const ASKING: [&str; 15] = [
     "lock",
     "unlock",
     "status",
+    "top",
     "usage",
     "why a",
 ];
@@ -303,6 +305,7 @@ fn json_is_one_object_of_a_stable_shape() {
         "key test dashscope/main --json",
         "revoke --all --json",
         "status --json",
+        "top --once --json",
         "audit verify DIRECTORY/state/audit.ndjson --json",
         "lock --json",
         "unlock --json",

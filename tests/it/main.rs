@@ -50,6 +50,7 @@ mod shared_budgets;
 mod slow_disk;
 mod snapshot;
 mod system;
+mod top;
 mod tour;
 mod units;
 mod usage;
