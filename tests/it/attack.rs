@@ -3,7 +3,7 @@
 
 mod answers;
 mod choke;
-mod packed;
+pub mod packed;
 mod requests;
 mod sockets;
 pub mod upstream;

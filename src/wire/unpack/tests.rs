@@ -183,3 +183,26 @@ fn one_known_coding_is_one() {
         assert_eq!(Coding::of(none.as_bytes()), None, "{none}");
     }
 }
+
+/// What is unpacked may hold a key, and only so much of the stack is wiped after each poll. (To make a decoder of deflate
+/// takes more, of zeroes.) A thread whose stack is too small would end the whole test.
+#[test]
+fn unpacking_goes_not_deep() {
+    const STACK: usize = 16 * 1024;
+    let plain = words(400);
+    for coding in ALL {
+        let (packed, mut unpacker) = (packed(coding, &plain), Unpacker::new(coding, BOUNDS));
+        unpacker.feed(packed[..2].to_vec().into());
+        assert_eq!(unpacker.piece().unwrap(), None);
+        unpacker.feed(packed[2..].to_vec().into());
+        let small = std::thread::Builder::new().stack_size(STACK);
+        let unpacked = small.spawn(move || {
+            let mut length = 0;
+            while let Some(piece) = unpacker.piece().unwrap() {
+                length += piece.len();
+            }
+            length + unpacker.finish().unwrap().map_or(0, |piece| piece.len())
+        });
+        assert_eq!(unpacked.unwrap().join().unwrap(), plain.len(), "{coding:?}");
+    }
+}

@@ -6,9 +6,9 @@ use crate::harness::MINE;
 use flate2::{Compression, write};
 use std::io::{Read, Write};
 
-const CODINGS: [&str; 4] = ["gzip", "deflate", "br", "zstd"];
+pub const CODINGS: [&str; 4] = ["gzip", "deflate", "br", "zstd"];
 
-fn packed(coding: &str, plain: &[u8]) -> Vec<u8> {
+pub fn packed(coding: &str, plain: &[u8]) -> Vec<u8> {
     match coding {
         "gzip" => {
             let mut encoder = write::GzEncoder::new(Vec::new(), Compression::best());
@@ -32,7 +32,7 @@ fn brotli(plain: &[u8]) -> Vec<u8> {
 }
 
 /// An answer in chunks of so many bytes.
-fn answer(coding: &str, kind: &str, packed: &[u8], size: usize) -> Vec<u8> {
+pub fn answer(coding: &str, kind: &str, packed: &[u8], size: usize) -> Vec<u8> {
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-encoding: {coding}\r\ncontent-digest: x\r\ntransfer-encoding: chunked\r\n\r\n"
     );
