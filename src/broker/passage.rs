@@ -305,7 +305,7 @@ impl Passage {
 
     /// Whether the key stands in a text that is there as a whole.
     pub fn is_in(&self, text: &[u8]) -> bool {
-        self.search(&mut EchoGuard::default(), text).map_or(true, |echo| matches!(echo, Echo::At(_)))
+        self.search(&mut EchoGuard::for_codes_too(), text).map_or(true, |echo| matches!(echo, Echo::At(_)))
     }
 
     /// The provider sent the key back: it is on record, and `status` tells.

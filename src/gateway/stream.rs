@@ -32,7 +32,7 @@ impl Stream {
             passage,
             reader: None,
             hider: None,
-            guard: EchoGuard::default(),
+            guard: EchoGuard::for_codes_too(),
             held: Held::default(),
             ended: false,
         }

@@ -4,10 +4,12 @@
 
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
 use memchr::{memchr, memmem};
+use std::ops::RangeInclusive;
 use zeroize::Zeroizing;
 
-/// Chance writes the code of a shorter secret too.
-const SHORTEST: usize = 16;
+/// Bytes of a secret that is looked for. Chance writes the code of a shorter one too; of a longer one, every piece of a
+/// stream could be made to cost a lot.
+const LENGTHS: RangeInclusive<usize> = 16..=1024;
 /// Fewer characters at the end of a piece are no beginning of a code that is worth to be held back.
 const LEAST: usize = 8;
 /// Bits of the secret before the first character of base64 that has bits of it alone: after none, one or two other bytes.
@@ -31,7 +33,7 @@ pub(super) enum Coded {
 impl CodedGuard {
     /// Searches the next piece.
     pub(super) fn search(&mut self, secret: &[u8], piece: &[u8]) -> Coded {
-        if secret.len() < SHORTEST {
+        if !LENGTHS.contains(&secret.len()) {
             return Coded::None(0);
         }
         // No code is shorter than the secret, and none has more than three characters for a byte.
@@ -96,7 +98,7 @@ fn has_run(text: &[u8], least: usize) -> bool {
 
 /// Where the first code of the secret is found, or the first percent sign before one.
 fn find(secret: &[u8], text: &[u8]) -> Option<usize> {
-    let percent = || memchr(b'%', text).filter(|_| memmem::find(&unescaped(text), secret).is_some());
+    let percent = || memchr(b'%', text).filter(|_| memmem::find(&unescaped(text).0, secret).is_some());
     codes(secret).filter_map(|code| memmem::find(text, &code)).min().or_else(percent)
 }
 
@@ -105,8 +107,11 @@ fn begun(secret: &[u8], tail: &[u8]) -> usize {
     let ends = || (LEAST..=tail.len()).rev();
     let code =
         codes(secret).flat_map(|code| ends().find(|length| code.starts_with(&tail[tail.len() - length..]))).max();
-    let escaped = |length: &usize| secret.starts_with(&unescaped(&tail[tail.len() - length..]));
-    let percent = memchr(b'%', tail).and_then(|_| ends().find(escaped));
+    let percent = memchr(b'%', tail).and_then(|_| {
+        let (plain, places) = unescaped(tail);
+        let from = (0..plain.len()).find(|from| secret.starts_with(&plain[*from..]))?;
+        Some(tail.len() - places[from]).filter(|length| *length >= LEAST)
+    });
     code.max(percent).unwrap_or(0)
 }
 
@@ -133,24 +138,23 @@ fn in_hex(secret: &[u8], digits: &[u8; 16]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new((0..2 * secret.len()).map(digit).collect())
 }
 
-/// A text with what is written with percent signs read; what is no whole one of them at its end is left out.
-fn unescaped(text: &[u8]) -> Zeroizing<Vec<u8>> {
-    let (mut plain, mut rest) = (Zeroizing::new(Vec::with_capacity(text.len())), text);
-    while let [first, tail @ ..] = rest {
-        let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        rest = match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                plain.push((16 * high + low) as u8);
-                &tail[2..]
-            }
-            (b'%', _, None) if tail.len() < 2 => break,
-            _ => {
-                plain.push(*first);
-                tail
-            }
+/// A text with what is written with percent signs read, and where each byte of it was written; what is no whole one of them
+/// at its end is left out.
+fn unescaped(text: &[u8]) -> (Zeroizing<Vec<u8>>, Vec<usize>) {
+    let (mut plain, mut places) = (Zeroizing::new(Vec::with_capacity(text.len())), Vec::with_capacity(text.len()));
+    let mut at = 0;
+    while let Some(first) = text.get(at) {
+        let digit = |after: usize| text.get(at + after).and_then(|byte| char::from(*byte).to_digit(16));
+        let (byte, length) = match (first, digit(1), digit(2)) {
+            (b'%', Some(high), Some(low)) => ((16 * high + low) as u8, 3),
+            (b'%', ..) if text.len() - at < 3 => break,
+            (other, ..) => (*other, 1),
         };
+        plain.push(byte);
+        places.push(at);
+        at += length;
     }
-    plain
+    (plain, places)
 }
 
 #[cfg(test)]
@@ -221,7 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn what_chance_writes_too_is_not_looked_for() {
+    fn what_chance_writes_too_is_not_looked_for_nor_what_costs_too_much() {
         assert!(!run(b"sk-short", b"736b2d73686f7274", 99).0);
+        let coded = |length| written(&vec![b'k'; length], 0, b"", b"");
+        assert!(
+            run(&[b'k'; 1024], coded(1024).as_bytes(), 9999).0 && !run(&[b'k'; 1025], coded(1025).as_bytes(), 9999).0
+        );
     }
 }

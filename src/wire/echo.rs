@@ -12,7 +12,8 @@ pub struct EchoGuard {
     matched: usize,
     /// Bytes of the stream so far.
     passed: u64,
-    coded: CodedGuard,
+    /// None: the secret as it is, and nothing else.
+    coded: Option<CodedGuard>,
 }
 
 /// What a piece showed.
@@ -29,18 +30,24 @@ pub enum Echo {
 }
 
 impl EchoGuard {
-    /// Searches the next piece for the secret, and for its base64, hex and percent codes. After [`Echo::At`] the stream is to be cut: the rest of the piece was not searched.
+    /// A search for its base64, hex and percent codes too.
+    pub fn for_codes_too() -> Self {
+        Self { coded: Some(CodedGuard::default()), ..Self::default() }
+    }
+
+    /// Searches the next piece. After [`Echo::At`] the stream is to be cut: the rest of the piece was not searched.
     /// Only the stream as the client will see it is searched; a compressed one must be unpacked first.
     pub fn search(&mut self, secret: &[u8], piece: &[u8]) -> Echo {
         if secret.is_empty() {
             return Echo::None { hold: 0 };
         }
         let begin = self.passed;
-        let (plain, coded) = (self.as_it_is(secret, piece), self.coded.search(secret, piece));
+        let (plain, coded) =
+            (self.as_it_is(secret, piece), self.coded.as_mut().map(|coded| coded.search(secret, piece)));
         match (plain, coded) {
-            (Echo::None { hold }, Coded::None(more)) => Echo::None { hold: hold.max(more) },
-            (Echo::None { .. }, Coded::At(at)) => Echo::At(begin + at as u64),
-            (found, _) => found,
+            (Echo::None { hold }, Some(Coded::None(more))) => Echo::None { hold: hold.max(more) },
+            (Echo::None { .. }, Some(Coded::At(at))) => Echo::At(begin + at as u64),
+            (plain, _) => plain,
         }
     }
 
