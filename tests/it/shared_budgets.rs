@@ -2,10 +2,11 @@
 //! reload.
 
 use crate::{
+    attack::upstream::{Provider, Then},
     harness::{Answer, MINE, SECOND, World, random_key, read_answer, soon},
     usage::{CHAT, QUESTION, send},
 };
-use std::io::Read;
+use std::io::{Read, Write};
 
 /// Two keys of one owner in two workspaces; a call uses 3 + 6 tokens.
 fn world(budgets: &str) -> World {
@@ -107,4 +108,26 @@ fn what_a_refused_call_held_is_given_back_and_an_answer_that_may_not_fit_is_not_
     send(&world, &key, CHAT, &long).read_to_string(&mut whole).ok();
     assert!(whole.contains("[DONE]"), "what fits passes: {whole}");
     assert_eq!(read_answer(&mut send(&world, &key, CHAT, &long)).unwrap().status, 401, "the usual answer does not");
+}
+
+#[test]
+fn an_answer_that_grows_beyond_the_keys_budget_is_cut_on_its_way() {
+    let world = World::new(&format!("{}{MINE}", budget("key = \"**\"\ntokens = 5000\nper = \"day\"")));
+    let provider = Provider::start();
+    world.add_key_at("dashscope/one", &provider.url());
+    // A token for each four bytes: 100 tokens an event, 10,000 in all.
+    provider.script(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n");
+        let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(400));
+        (0..100).take_while(|_| stream.write_all(event.as_bytes()).is_ok()).count();
+        Then::Close
+    });
+    let mut told = Vec::new();
+    let stream = QUESTION.replace("\"messages\"", "\"stream\":true,\"messages\"");
+    let _ = send(&world, &key(&world, "one"), CHAT, &stream).read_to_end(&mut told);
+    let told = String::from_utf8_lossy(&told);
+    let events = told.matches("data: ").count();
+    // What is cut is the piece that goes beyond it, however many events that has.
+    assert!((1..50).contains(&events) && !told.ends_with("0\r\n\r\n"), "{events} events came");
+    assert!(soon(SECOND, || spent(&world)[0].1 >= 4000), "{:?}", spent(&world));
 }
