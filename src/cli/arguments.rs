@@ -145,6 +145,9 @@ pub(super) enum Ask {
     /// Revoke leases; says what is dead now and what lives on upstream
     #[command(before_help = help::REVOKE)]
     Revoke(RevokeArguments),
+    /// Watch live leases and what is used of them, drawn anew again and again
+    #[command(before_help = help::TOP)]
+    Top(super::top::TopArguments),
     /// Show what was called, read, written and paid
     #[command(before_help = help::USAGE)]
     Usage(super::usage::UsageArguments),

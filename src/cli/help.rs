@@ -143,6 +143,13 @@ Examples:
   sixty usage --by owner --since 7d
   sixty usage --by model --since 2026-11-01 --json";
 
+pub(super) const TOP: &str = "\
+Examples:
+  sixty top                      by key, every two seconds; q ends
+  sixty top --by peer --interval 5s
+  sixty top --once --json | jq .rows
+  sixty top --json --interval 1m >> leases.ndjson";
+
 pub(super) const STATUS: &str = "\
 Examples:
   sixty status

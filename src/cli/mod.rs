@@ -28,6 +28,7 @@ mod selftest;
 mod status;
 mod table;
 mod time;
+mod top;
 mod usage;
 mod why;
 mod words;
@@ -125,6 +126,7 @@ fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
         Ask::Leases(arguments) => lease::list(doors, &arguments),
         Ask::Revoke(arguments) => lease::revoke(doors, &arguments),
         Ask::Usage(arguments) => usage::usage(doors, &arguments),
+        Ask::Top(arguments) => top::top(doors, arguments),
         Ask::Lock(show) => lock::lock(doors, &show),
         Ask::Unlock(arguments) => lock::unlock(doors, &arguments),
         Ask::Status(show) => status::status(doors, &show),
