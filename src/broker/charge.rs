@@ -1,10 +1,10 @@
 //! What one call is charged to, and with what: the provider's own count, else an estimate that is marked as one.
 //! It never sees what was said.
 
-use super::{Inner, refuse::Stop};
+use super::{Inner, refuse::Stop, shared::Bounds};
 use crate::{
-    ledger::{Chain, Claim, Counts, Cut, Held, OTHER, Reservation, Row, Terms, Wish},
-    model::{Day, Usage},
+    ledger::{Chain, Claim, Counts, Cut, OTHER, Reservation, Row, Terms, Wanted},
+    model::{Day, LeaseId, Usage},
     policy::Taking,
     recipe::Way,
 };
@@ -20,6 +20,14 @@ pub struct Body<'a> {
     pub answers: u64,
     /// Its length.
     pub bytes: usize,
+}
+
+/// What a call is charged to, and by which of its uses.
+pub(super) struct By<'a> {
+    pub(super) lease: LeaseId,
+    pub(super) chain: &'a Chain,
+    pub(super) bounds: &'a Bounds,
+    pub(super) taking: Taking,
 }
 
 /// What an answer told of its usage.
@@ -94,8 +102,8 @@ impl Charge {
     }
 
     /// Takes one use, and holds what the call may use.
-    pub(super) fn reserve(&mut self, broker: &Inner, held: &Held, chain: &Chain, taking: Taking) -> Result<Cut, Stop> {
-        let budget = &held.terms.budget;
+    pub(super) fn reserve(&mut self, broker: &Inner, by: &By<'_>) -> Result<Cut, Stop> {
+        let budget = &by.bounds.budget;
         let mut claim = Claim::default();
         if budget.weighs() {
             let each = self.max_output.or(budget.max_output).unwrap_or(USUAL_OUTPUT);
@@ -108,7 +116,8 @@ impl Charge {
         if budget.cost_micros.is_some() && self.cost(broker, &self.estimate(0)).is_none() {
             return Err(Stop::Unpriced);
         }
-        let reservation = broker.ledger.reserve(held.lease, &Wish { chain: chain.clone(), claim, taking })?;
+        let wanted = Wanted { claim, shares: &by.bounds.shares, taking: by.taking };
+        let reservation = broker.ledger.take_narrowed(by.lease, by.chain.clone(), &wanted)?;
         Ok(self.reservation.insert(reservation).cut())
     }
 

@@ -9,6 +9,7 @@ use super::{
     head::{Bad, Head, written},
     inspect::{Inspected, Need, inspect, tell_length},
     key::KeyFault,
+    plain::{coding, strip_packed},
     stream::Stream,
     upgrade::{self, Websocket},
     web,
@@ -101,16 +102,15 @@ async fn passed(
     let mut request = outgoing(&mut head, &way, upload);
     tell_length(&mut request, length);
     let silent = told.course.stands(options.answer_idle);
-    let response = passage.call(request, silent).await.map_err(|refusal| match fate.broken() {
-        Some(Broken::Leaked) => badly(session, Bad::Key(KeyFault::Leaked)),
-        Some(Broken::Silent) => {
-            malformed(session, "nothing more came of the body: `upload_idle` is how long it may be")
-        }
-        None => refusal,
-    })?;
+    let answered = passage.call(request, silent).await;
+    let response = answered.map_err(|refusal| fate.broken().map_or(refusal, |why| broken(session, why)))?;
     let hides = seen.is_some_and(|seen| seen.edit.is_some());
     let mut response = response.map(|body| Stream::new(body, passage, options.answer_idle));
     checked(session, &mut response, head.websocket)?;
+    if let Ok(Some(coding)) = coding(response.headers()) {
+        response.body_mut().unpack(coding, options.unpack);
+        strip_packed(response.headers_mut());
+    }
     answer::clean(&mut response, &head.provider);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         told.course.switch();
@@ -157,9 +157,9 @@ fn checked(session: &Session, response: &mut Response<Stream>, websocket: bool) 
     let only = |name: HeaderName, word: &str| {
         headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
     };
-    let clear = only(header::CONTENT_ENCODING, "identity") && only(header::TRANSFER_ENCODING, "chunked");
-    if !clear || headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
-        return Err(upstream().saying("the provider compressed its answer, which was asked for in the clear"));
+    let opaque = coding(headers).is_err() || !only(header::TRANSFER_ENCODING, "chunked");
+    if opaque || headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(upstream().saying("the provider packed its answer in a way that cannot be looked into"));
     }
     let to_websocket = websocket && headers.contains_key(header::UPGRADE) && only(header::UPGRADE, "websocket");
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && !to_websocket {
@@ -178,6 +178,14 @@ fn content_type<B>(response: &Response<B>) -> Option<&str> {
 
 fn malformed(session: &Session, why: &'static str) -> Refusal {
     Refusal::new(Code::Malformed, session.broker().request_id()).saying(why)
+}
+
+/// Why a call came to nothing whose body broke off.
+fn broken(session: &Session, why: Broken) -> Refusal {
+    match why {
+        Broken::Leaked => badly(session, Bad::Key(KeyFault::Leaked)),
+        Broken::Silent => malformed(session, "nothing more came of the body for as long as `upload_idle` allows"),
+    }
 }
 
 fn badly(session: &Session, bad: Bad) -> Refusal {

@@ -13,6 +13,7 @@ mod inspect;
 mod key;
 mod line;
 mod patience;
+mod plain;
 mod serve;
 mod stream;
 mod upgrade;
@@ -49,6 +50,8 @@ pub struct GatewayOptions {
     pub look_bytes: usize,
     /// How large a narrower key may be.
     pub narrowed: crate::wire::narrow::Bounds,
+    /// How far an answer that came packed may unpack.
+    pub unpack: crate::wire::UnpackBounds,
     /// Origins of web pages that may call by TCP.
     pub origins: Vec<String>,
 }

@@ -1,10 +1,10 @@
 //! The provider's body on its way to the client: counted, searched for the real key, and cut when either says so.
 //! It keeps nothing of it but a few bytes that may be the beginning of a key.
 
-use super::{held::Held, patience::Patience};
+use super::{held::Held, patience::Patience, plain::Plain};
 use crate::{
     broker::{Download, Passage, Told},
-    wire::{Echo, EchoGuard, UsageHider, UsageReader},
+    wire::{Coding, Echo, EchoGuard, UnpackBounds, UsageHider, UsageReader},
 };
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::{
@@ -30,7 +30,7 @@ impl Gone {
 
 /// One answer's body, with the passage that ends with it.
 pub(super) struct Stream {
-    body: Download,
+    body: Plain,
     patience: Patience,
     passage: Passage,
     reader: Option<UsageReader>,
@@ -46,16 +46,21 @@ impl Stream {
     /// `idle` is how long the provider may say nothing.
     pub(super) fn new(body: Download, passage: Passage, idle: Duration) -> Self {
         Self {
-            body,
+            body: Plain::new(body),
             patience: Patience::new(idle),
             passage,
             reader: None,
             hider: None,
-            guard: EchoGuard::default(),
+            guard: EchoGuard::for_codes_too(),
             held: Held::default(),
             ended: false,
             gone: Gone::default(),
         }
+    }
+
+    /// The body came packed: it is searched, counted and passed on unpacked.
+    pub(super) fn unpack(&mut self, coding: Coding, bounds: UnpackBounds) {
+        self.body.unpack(coding, bounds);
     }
 
     /// Counts what the answer used; `hide` where the client did not ask to be told.
@@ -144,13 +149,11 @@ impl Body for Stream {
             if me.ended {
                 return Poll::Ready(None);
             }
-            let polled = Pin::new(&mut me.body).poll_frame(cx);
+            let polled = me.body.poll_piece(cx);
             let next = match ready!(me.patience.bound(cx, polled)) {
-                Err(silent) => Err(silent),
+                Err(fault) | Ok(Some(Err(fault))) => Err(fault),
                 Ok(None) => me.rest(),
-                Ok(Some(Err(fault))) => Err(io::Error::other(fault)),
-                // Trailers are nobody's: `Trailer` was a header of the provider's connection.
-                Ok(Some(Ok(frame))) => me.let_through(frame.into_data().unwrap_or_default()),
+                Ok(Some(Ok(piece))) => me.let_through(piece),
             };
             match next {
                 Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),

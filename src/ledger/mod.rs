@@ -19,9 +19,9 @@ mod watch;
 
 pub use book::{Full, New};
 pub use kept::Spending;
-pub use limit::{Claim, Over, Reservation};
+pub use limit::{Claim, Over, Reservation, Share, Wanted};
 pub use node::Chain;
-pub use pass::{Cut, Held, Spent, Wish};
+pub use pass::{Cut, Held, Spent};
 pub use revoke::{Revoked, Which};
 pub use terms::Terms;
 pub use usage::{Counts, OTHER, Row, Sum, UsageBook, UsageOptions};
@@ -139,30 +139,24 @@ impl Ledger {
     }
 
     /// Takes one use of a lease and holds what the call may use, all under one lock: of many who race for the last of
-    /// something exactly as many get it as it is enough for. Every step of a narrower key must be live and have a use left
-    /// too.
-    pub fn reserve(&self, lease: LeaseId, wish: &Wish) -> Result<Reservation, Spent> {
+    /// something exactly as many get it as it is enough for.
+    pub fn take_use(&self, lease: LeaseId, wanted: &Wanted<'_>) -> Result<Reservation, Spent> {
+        self.take_narrowed(lease, Chain::default(), wanted)
+    }
+
+    /// The same with a narrower key: every step of it must be live and have a use left too.
+    pub fn take_narrowed(&self, lease: LeaseId, chain: Chain, wanted: &Wanted<'_>) -> Result<Reservation, Spent> {
         let mut book = self.book();
         let earliest = book.earliest();
-        let taken = book.take_use(lease, wish, &self.clock)?;
+        let taken = book.take_use(lease, &chain, wanted, &self.clock)?;
         if book.earliest() != earliest {
             self.earlier.notify_one();
         }
         drop(book);
-        Ok(Reservation::new(self.clone(), lease, taken, wish.taking))
+        Ok(Reservation::new(self.clone(), lease, taken, wanted.taking))
     }
 
-    #[cfg(test)]
-    fn take_use(&self, lease: LeaseId, claim: &Claim) -> Result<Reservation, Spent> {
-        self.take_narrowed(lease, Chain::default(), claim)
-    }
-
-    #[cfg(test)]
-    fn take_narrowed(&self, lease: LeaseId, chain: Chain, claim: &Claim) -> Result<Reservation, Spent> {
-        self.reserve(lease, &Wish { chain, claim: *claim, taking: Taking::Any })
-    }
-
-    /// What is spent of the budgets of days, to be kept over a restart.
+    /// What is spent of the budgets of days and months, to be kept over a restart.
     pub fn spendings(&self) -> Vec<Spending> {
         self.book().meter.spendings()
     }

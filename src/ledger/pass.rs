@@ -2,14 +2,14 @@
 //! A use is taken under the ledger's one lock, so that of many who race for the last one exactly one wins.
 
 use super::{
-    Chain, Claim, Over, Terms,
+    Chain, Over, Terms, Wanted,
     book::{Book, Entry},
     limit::{Line, lines},
     node::End,
 };
 use crate::{
     clock::{Boottime, Clock},
-    model::{Day, Kind, LeaseId, Node},
+    model::{Kind, LeaseId, Node},
     policy::Taking,
     sys::process::Process,
 };
@@ -61,18 +61,7 @@ pub enum Spent {
     Over(#[from] Over),
 }
 
-/// What one call takes of a lease.
-#[derive(Debug, Clone, Default)]
-pub struct Wish {
-    /// Every step of a narrower key; nothing, of the virtual key itself.
-    pub chain: Chain,
-    /// What it may use.
-    pub claim: Claim,
-    /// Which use it takes.
-    pub taking: Taking,
-}
-
-/// What it was given.
+/// What a call was given of a lease.
 pub(super) struct Taken {
     pub(super) cut: Cut,
     pub(super) lines: Vec<Line>,
@@ -111,8 +100,13 @@ impl Book {
     }
 
     /// Takes one use and holds what the call may use; all of it or nothing.
-    pub(super) fn take_use(&mut self, lease: LeaseId, wish: &Wish, clock: &Clock) -> Result<Taken, Spent> {
-        let Wish { chain, claim, taking } = wish;
+    pub(super) fn take_use(
+        &mut self,
+        lease: LeaseId,
+        chain: &Chain,
+        wanted: &Wanted<'_>,
+        clock: &Clock,
+    ) -> Result<Taken, Spent> {
         let (now, wall) = (clock.boot(), clock.wall());
         let number = self.slots.find(lease).ok_or(Spent::Revoked)?;
         self.may_go(number, chain, now)?;
@@ -120,14 +114,14 @@ impl Book {
         if slot.deadline <= now.nanos() {
             return Err(Spent::Expired);
         }
-        let left = slot.uses.after(*taking)?;
+        let left = slot.uses.after(wanted.taking)?;
         let terms = self.shelf.at(slot.terms).ok_or(Spent::Revoked)?;
-        let lines = lines(terms, lease, claim, Day::of(wall));
-        self.meter.fits(&lines, Day::left(wall))?;
+        let lines = lines(terms, lease, wanted, wall);
+        self.meter.fits(&lines, wall)?;
         if let Some(rate) = terms.budget.calls {
             self.rates.take(&format!("calls of {}", terms.holder), rate, now).map_err(Over::Rate)?;
         }
-        self.meter.hold(&lines, Day::of(wall));
+        self.meter.hold(&lines, wall);
         slot.uses = left;
         self.go(number, chain);
         let bell = self.cuts.entry(number).or_insert_with(|| watch::Sender::new(Vec::new()));

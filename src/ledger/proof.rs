@@ -111,7 +111,7 @@ fn taken(ledger: &Ledger, model: &mut Model, before: usize, taking: Taking) -> O
     let which = model.all.len().checked_sub(1 + before)?;
     let lives = model.lives(&model.all[which]);
     let known = &mut model.all[which];
-    let taken = ledger.reserve(known.id, &Wish { taking, ..Wish::default() });
+    let taken = ledger.take_use(known.id, &Wanted { taking, ..Wanted::default() });
     let enough = if taking == Taking::Last { known.left == Some(1) } else { known.left != Some(0) };
     assert_eq!(taken.is_ok(), lives && enough, "{known:?}: {:?}", taken.as_ref().err());
     taken.ok().map(|taken| (which, taken))

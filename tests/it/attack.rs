@@ -4,6 +4,7 @@
 mod answers;
 mod choke;
 mod cuts;
+pub mod packed;
 mod patience;
 mod requests;
 mod sockets;
