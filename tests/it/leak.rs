@@ -6,13 +6,17 @@ mod builds;
 mod calls;
 mod hunt;
 mod life;
+mod soak;
 mod stack;
 
 use crate::harness::{World, fed, is_root, random_key};
 use builds::Build;
 use hunt::Finds;
 use life::Life;
-use sixty::demo::{scan::Needle, studio::Fault};
+use sixty::{
+    demo::{scan::Needle, studio::Fault},
+    model::span::span,
+};
 use std::{
     os::unix::process::ExitStatusExt,
     process::{Command, Stdio},
@@ -119,6 +123,26 @@ fn many_calls_leave_nothing() {
     assert_eq!(life.world.control_http("POST", "/v1/lock", None).status, 200);
     life.look("while locked");
     drop(held);
+    life.finds.are_none();
+}
+
+/// `SIXTY_SOAK=8m`: for so long, on the shipped build. A day: `SIXTY_SOAK=24h cargo test --test it soak`.
+#[test]
+fn a_soak_with_everything_at_once_grows_nothing() {
+    if std::env::var_os("SIXTY_SOAK").is_none() {
+        return eprintln!("no soak: set SIXTY_SOAK to a length of time, such as 8m");
+    }
+    let Some(seen) = Build::Sound.looked_at("soaks") else { return };
+    assert!(seen.clean, "{}", seen.text);
+}
+
+#[test]
+#[ignore = "run by the other, for the release build"]
+fn soaks() {
+    let time = std::env::var("SIXTY_SOAK").map_or(Duration::from_secs(10), |time| span(&time).unwrap());
+    let mut life = Life::begin();
+    life.keys_come_in();
+    life.soak(time);
     life.finds.are_none();
 }
 

@@ -139,7 +139,7 @@ impl Life {
         self.open.lock().unwrap().push(stream);
     }
 
-    fn mint_on_many_connections(&self, caller: usize, mints: usize) {
+    pub fn mint_on_many_connections(&self, caller: usize, mints: usize) {
         for mint in 0..mints {
             let text = request("POST", "/v1/leases", Some(&wish(caller % KEYS, 60 + caller, kind(mint))), "close");
             let cut = if mint % 8 == 0 { 25 } else { 0 };
@@ -370,7 +370,7 @@ impl Life {
         self.control("DELETE", "/v1/keys/openai/probed", None);
     }
 
-    fn control(&self, method: &str, target: &str, body: Option<&str>) {
+    pub fn control(&self, method: &str, target: &str, body: Option<&str>) {
         let answer = self.world.control_http(method, target, body);
         assert!(answer.status < 300, "{method} {target}: {}", answer.text());
     }
@@ -381,6 +381,11 @@ impl Life {
         assert_eq!(answer.status, 201, "{}", answer.text());
     }
 
+    /// A key that was given to the daemon in another way.
+    pub fn remember(&mut self, key: String) {
+        self.keys.push(key);
+    }
+
     pub fn fresh_key(&mut self) -> String {
         let key = random_key();
         self.world.studio.register(&key);
@@ -389,7 +394,7 @@ impl Life {
     }
 
     /// Without what all of its kind begin with, which stands in the program, now and then with a letter or two.
-    fn keep(&self, answer: &Answer) {
+    pub fn keep(&self, answer: &Answer) {
         let token = answer.token();
         let random = token.strip_prefix("sixty_").or(token.strip_prefix("st-")).unwrap();
         self.tokens.lock().unwrap().push(random.to_owned());
