@@ -94,6 +94,7 @@ impl Stop {
             Stop::Mint(fault) => mint(fault),
             Stop::Full(Full::All | Full::Uid) => (Code::Busy, None, "no room for a lease"),
             Stop::Full(Full::Random) => (Code::Unavailable, None, "no random numbers"),
+            Stop::Full(Full::Revoked) => (Code::Unavailable, None, "taken back while it was minted"),
             Stop::Spent(Spent::Unknown) => (Code::Denied, None, "no lease has this key"),
             Stop::Spent(Spent::Expired) => (Code::Expired, None, "the lease is over"),
             Stop::Spent(Spent::Revoked) => (Code::Revoked, None, "the lease was revoked"),

@@ -75,15 +75,15 @@ impl Session {
         {
             return Err(Stop::Rate(permit.rule().into(), wait));
         }
-        let room = broker.ledger.room(principal.uid)?;
+        let terms = self.terms(&permit, &principal);
+        let room = broker.ledger.room(terms.clone())?;
         let owner = self.owner(&permit)?;
-        Ok(Allowed { policy, principal, permit, room, owner })
+        Ok(Allowed { policy, principal, permit, terms, room, owner })
     }
 
     async fn granted(&self, asked: Asked, request: &Request, allowed: Allowed) -> Result<Grant, Stop> {
         let broker = &self.broker.0;
-        let Allowed { policy, principal, permit, room, owner } = allowed;
-        let terms = self.terms(&permit, &principal);
+        let Allowed { policy, principal, permit, terms, room, owner } = allowed;
         let (key, kind, uses, needed) = (permit.key().clone(), permit.kind(), permit.uses(), permit.min_remaining());
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         self.record(asked, &principal, Judged::Permit(&permit)).await?;
@@ -264,6 +264,7 @@ struct Allowed {
     policy: Arc<Policy>,
     principal: Principal,
     permit: Permit,
+    terms: Arc<Terms>,
     room: Room,
     owner: Option<Process>,
 }

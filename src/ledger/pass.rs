@@ -147,9 +147,10 @@ impl Book {
         number.map(|number| self.remove(number, "frozen")).is_some()
     }
 
-    /// Everything that runs on a lease ends; the leases themselves stay.
+    /// Everything that runs on a lease or is on its way to be one ends; the leases themselves stay.
     pub(super) fn cut_all(&mut self) {
         self.cuts.clear();
+        self.clear_rooms(|_| true);
     }
 
     /// How the key or the ticket with this digest ended, if that is remembered.

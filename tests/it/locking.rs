@@ -22,6 +22,20 @@ fn a_lock_holds_for_a_mint_that_is_under_way_too() {
 }
 
 #[test]
+fn what_was_asked_before_a_lock_is_not_given_after_the_unlock() {
+    let world = World::with_key(MINE);
+    world.studio.next(Fault::SlowHead(Duration::from_millis(600)));
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| world.mint(UPSTREAM));
+        assert!(soon(5 * SECOND, || world.studio.requests() == 1));
+        assert!(world.sixty(&["lock"]).status.success() && world.sixty(&["unlock"]).status.success());
+        asking.join().unwrap()
+    });
+    assert_eq!(answer.refused(), (503, "unavailable".into()));
+    assert_eq!((world.status()["leases"]["live"].as_u64(), world.mint(UPSTREAM).status), (Some(0), 201));
+}
+
+#[test]
 fn a_locked_vault_gives_nothing_and_an_unlocked_one_all_again() {
     let world = World::with_key(MINE);
     assert_eq!(world.http("GET", "/readyz", None).status, 200);
