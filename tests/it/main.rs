@@ -18,6 +18,7 @@ mod clients;
 mod clipboard;
 mod crash;
 mod demo;
+mod disk;
 mod examples;
 mod exec;
 mod flood;

@@ -1,40 +1,16 @@
-//! A disk that takes half a second for every fsync of the vault and of the book of usage: who mints must not feel it.
+//! A disk that takes half a second for every fsync: who does not wait for it must not feel it.
 
 use crate::{
+    disk::Faults,
     harness::{MINE, SECOND, VIRTUAL, World, is_root, random_key, soon},
     leak::hunt::sees,
 };
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
-
-/// Put before libc's own by LD_PRELOAD: a file is known by its name. The audit is left as fast as it is.
-const SLOW: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-int fsync(int fd) {
-    char link[64], path[4096] = {0};
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length > 0 && (strstr(path, "vault.") || strstr(path, "usage."))) usleep(500000);
-    return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd);
-}
-"#;
+use std::time::{Duration, Instant};
 
 fn on_a_slow_disk() -> World {
     let mut world = World::asleep(MINE, &[]);
-    let (source, library) = (world.path("slow.c"), world.path("slow.so"));
-    std::fs::write(&source, SLOW).unwrap();
-    // Rust links with it: it is there.
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).arg("-ldl").status();
-    assert!(built.unwrap().success());
-    let mut command = world.daemon_command();
-    command.env("LD_PRELOAD", library);
-    world.start_by(command);
+    let half = 500_000;
+    Faults::under(&mut world).are(&[("fsync", "vault.", 0, half), ("fsync", "usage.", 0, half)]);
     world
 }
 
@@ -157,4 +133,30 @@ fn a_lock_in_the_middle_of_an_unlock_wins() {
     assert_eq!(world.mint(VIRTUAL).refused(), (423, "locked".into()));
     assert_eq!(world.control_http("POST", "/v1/unlock", None).status, 200);
     assert!(soon(SECOND, || world.mint(VIRTUAL).status == 201));
+}
+
+#[test]
+fn a_decision_that_waits_for_the_disk_holds_up_nobody_else() {
+    let mut world = World::asleep(&format!("{MINE}\n[audit]\nsync = \"each\"\n"), &[]);
+    let faults = Faults::under(&mut world);
+    world.add_key("dashscope/main");
+    faults.are(&[("fdatasync", "audit.", 0, 500_000)]);
+    let mint = || {
+        let began = Instant::now();
+        assert_eq!(world.mint(VIRTUAL).status, 201);
+        began.elapsed()
+    };
+    let (times, slowest) = std::thread::scope(|scope| {
+        let minting: Vec<_> = (0..8).map(|_| scope.spawn(mint)).collect();
+        let mut slowest = Duration::ZERO;
+        while !minting.iter().all(|one| one.is_finished()) {
+            let began = Instant::now();
+            assert_eq!(world.http("GET", "/healthz", None).status, 200);
+            slowest = slowest.max(began.elapsed());
+        }
+        (minting.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>(), slowest)
+    });
+    assert!(times.iter().all(|time| *time >= SECOND / 2), "let pass before it was on the disk: {times:?}");
+    assert!(times.iter().all(|time| *time < 2 * SECOND), "decisions of one moment share a wait: {times:?}");
+    assert!(slowest < 2 * SECOND / 5, "{slowest:?}");
 }
