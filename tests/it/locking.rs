@@ -113,7 +113,7 @@ fn a_vault_that_nobody_uses_locks_itself() {
 /// A broker made of its parts, on a clock that stands still.
 async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty::broker::Broker {
     use sixty::{
-        attest::Attestor,
+        attest::{AttestOptions, Attestor},
         audit::{Audit, AuditOptions, Sync},
         broker::{Broker, BrokerOptions, Debugger, Parts},
         issuer::{Issuer, IssuerOptions, IssuerParts, shared},
@@ -137,6 +137,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         total_time: SECOND,
         body_bytes: 4096,
         warm_idle: Duration::ZERO,
+        kept_connections: 0,
     });
     let issuer = Issuer::new(
         IssuerParts {
@@ -156,7 +157,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 9 }, clock.clone());
     let all = Page { after: None, most: 9, ended: Ended::Shown };
     assert!(ledger.page(None, all).unwrap().leases.is_empty());
-    let attestor = Attestor::new(1 << 20);
+    let attestor = Attestor::new(AttestOptions { exe_bytes: 1 << 20, exe_hashes: 1, tcp_lookups: 1 });
     let (usage, _) = UsageBook::open(UsageOptions { file: None, rows: 9, days: 9 });
     let (prices, rules) = Default::default();
     let parts = Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock: clock.clone(), rules };
