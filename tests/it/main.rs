@@ -21,6 +21,7 @@ mod demo;
 mod disk;
 mod examples;
 mod exec;
+mod faults;
 mod flood;
 mod floors;
 mod gateway;
