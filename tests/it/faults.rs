@@ -3,12 +3,14 @@
 //! and the daemon serves again without help.
 
 use crate::{
+    attack::upstream::{Provider, Then},
     audit::SmallDisk,
     disk::Faults,
     harness::{MINE, SECOND, UPSTREAM, VIRTUAL, World, random_key, signal, soon},
 };
 use nix::errno::Errno;
 use std::{
+    io::{Read, Write},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
@@ -231,6 +233,50 @@ fn a_storm_of_reloads_fails_nobody_and_the_last_one_counts() {
         world.mint(VIRTUAL);
         world.http("GET", "/v1/leases", None).text().contains("\"rule\":\"last\"")
     }));
+    is_unharmed(world, &before);
+}
+
+#[test]
+fn a_provider_that_stops_at_any_byte_of_its_answer_gives_no_lease_and_holds_up_nobody() {
+    let times = "connect_time = \"1s\"\ntotal_time = \"1s\"\nmints_per_key = 256\n";
+    let world = World::new(&format!(
+        "[upstream]\nca_file = \"DIRECTORY/ca.pem\"\nallow_loopback = true\n{times}\
+         [limits]\nconnections_per_uid = 1000\n{MINE}"
+    ));
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let body = format!(r#"{{"token":"st-{}","expires_at":{}}}"#, &random_key()[3..], now + 1800);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let whole = answer.len();
+    for then in [Then::Keep, Then::Close] {
+        let (provider, answer) = (Provider::start(), answer.clone());
+        provider.script(move |seen, stream| {
+            // The life that is asked for says at which byte it stops.
+            let asked = seen.line.split("expire_in_seconds=").nth(1).unwrap().split([' ', '&']).next().unwrap();
+            let stop = asked.parse::<usize>().unwrap() - 60;
+            let _ = stream.write_all(&answer.as_bytes()[..stop]);
+            if then == Then::Keep {
+                let _ = stream.read(&mut [0]);
+            }
+            Then::Close
+        });
+        let key = format!("dashscope/{then:?}").to_lowercase();
+        world.add_key_at(&key, &provider.url());
+        let mint = |stop: usize| world.mint(&format!(r#"{{"key":"{key}","kind":"upstream","ttl":{}}}"#, 60 + stop));
+        let statuses: Vec<_> = std::thread::scope(|scope| {
+            let minting: Vec<_> = (0..=whole).map(|stop| scope.spawn(move || mint(stop).status)).collect();
+            assert!(soon(SECOND, || world.mint(&format!(r#"{{"key":"{key}","kind":"virtual"}}"#)).status == 201));
+            minting.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let wanted: Vec<u16> = (0..=whole).map(|stop| if stop == whole { 201 } else { 502 }).collect();
+        assert_eq!(statuses, wanted, "{then:?}");
+        assert_eq!(
+            world.control_http("DELETE", &format!("/v1/leases?key={key}"), None).json()["residual"]["leases"],
+            1
+        );
+    }
+    assert!(world.quarantined().is_empty());
+    world.add_key("dashscope/main");
+    let before = keys(&world);
     is_unharmed(world, &before);
 }
 
