@@ -183,3 +183,9 @@ fn path(credentials: &PeerCredentials) -> Option<PathBuf> {
         _ => None,
     }
 }
+
+/// The systemd unit of a cgroup path.
+#[cfg(fuzzing)]
+pub fn unit(cgroup: &str) -> Option<String> {
+    unit::of(cgroup)
+}

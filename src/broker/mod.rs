@@ -7,10 +7,12 @@ mod fault;
 mod narrowed;
 mod operator;
 mod passage;
+mod ready;
 mod receipt;
 mod redeem;
 mod refuse;
 mod session;
+mod shared;
 mod status;
 mod upkeep;
 
@@ -22,8 +24,10 @@ pub use fault::OperatorError;
 pub use narrowed::Presented;
 pub use operator::{KeyTested, NewKey, Operator};
 pub use passage::{Call, Holding, Passage};
+pub use ready::Point;
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
+pub use shared::BudgetStatus;
 pub use status::{Counters, Provider, Status};
 
 use crate::{
@@ -32,7 +36,7 @@ use crate::{
     clock::{Boottime, Clock},
     issuer::{Issuer, Recipes},
     ledger::{Ledger, UsageBook},
-    model::{Code, KeyName, Rate, Refusal, RequestId},
+    model::{Code, KeyName, Rate, Refusal, RequestId, SharedBudget},
     policy::{Needs, Rules},
     recipe::Prices,
     sys::{chance, peer::user},
@@ -43,6 +47,7 @@ use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
 };
 use tracing::debug;
 
@@ -66,6 +71,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The rules in force.
     pub rules: Rules,
+    /// The budgets that principals share.
+    pub budgets: Vec<SharedBudget>,
 }
 
 /// What the broker needs to know.
@@ -78,6 +85,8 @@ pub struct BrokerOptions {
     pub owner: u32,
     /// Whether keys are held while a debugger reads along: only in the demo.
     pub debugger: Debugger,
+    /// The vault locks itself when nothing was minted for so long.
+    pub lock_after: Option<Duration>,
     /// What opens the vault when nobody types a passphrase.
     pub unlock: UnlockSource,
     /// Reads anew what may change while we serve; the fault is for the operator.
@@ -88,6 +97,8 @@ pub struct BrokerOptions {
 pub struct Reloaded {
     /// The rules.
     pub rules: Rules,
+    /// The budgets that principals share.
+    pub budgets: Vec<SharedBudget>,
     /// What is known of providers.
     pub recipes: Recipes,
 }
@@ -125,11 +136,14 @@ struct Inner {
     echoed: Mutex<BTreeSet<KeyName>>,
     /// Boot time of the last mint or unlock, in nanoseconds: for `lock_after`.
     last_use: AtomicU64,
+    /// Unix seconds and boot time of the start: together they tell when the wall clock was set.
+    began: (u64, Boottime),
 }
 
 /// The rules in force, with what they need to know of a peer.
 struct Policy {
     rules: Rules,
+    budgets: Vec<SharedBudget>,
     needs: Needs,
     /// Unix seconds.
     loaded_at: u64,
@@ -148,8 +162,8 @@ struct Asked {
 impl Broker {
     /// A broker that is ready to admit.
     pub fn new(parts: Parts, options: BrokerOptions) -> Self {
-        let Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock, rules } = parts;
-        let policy = Policy { needs: rules.needs(), rules, loaded_at: clock.wall(), fault: None };
+        let Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock, rules, budgets } = parts;
+        let policy = Policy { needs: rules.needs(), rules, budgets, loaded_at: clock.wall(), fault: None };
         let last_use = AtomicU64::new(clock.boot().nanos());
         Self(Arc::new(Inner {
             attestor,
@@ -165,6 +179,7 @@ impl Broker {
             counters: Counters::default(),
             echoed: Mutex::default(),
             last_use,
+            began: (clock.wall(), clock.boot()),
             clock,
         }))
     }

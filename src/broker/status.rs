@@ -83,6 +83,8 @@ pub struct VaultStatus {
 pub struct PolicyStatus {
     /// How many.
     pub rules: usize,
+    /// How many budgets that principals share.
+    pub budgets: usize,
     /// Unix seconds.
     pub loaded_at: u64,
     /// Why the last reload was not taken.
@@ -144,6 +146,7 @@ impl Broker {
             },
             policy: PolicyStatus {
                 rules: policy.rules.0.len(),
+                budgets: policy.budgets.len(),
                 loaded_at: policy.loaded_at,
                 fault: policy.fault.clone(),
             },
@@ -168,13 +171,5 @@ impl Broker {
     /// Counts a refusal that a caller is told.
     pub fn count_refusal(&self, code: Code) {
         self.0.counters.refused(code).fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Why no lease can be given now, if none can: the vault's lock or the audit's disk.
-    pub fn unready(&self) -> Option<&'static str> {
-        if self.0.vault.is_locked() {
-            return Some("the vault is locked");
-        }
-        self.0.audit.status().failing.map(|_| "the audit cannot be written")
     }
 }

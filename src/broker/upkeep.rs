@@ -12,7 +12,7 @@ use crate::{
     sys::confine,
     vault::{Rollback, UnlockWith},
 };
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 type Done<T> = Result<T, OperatorError>;
@@ -64,8 +64,9 @@ impl Broker {
         }
     }
 
-    /// Locks when nothing was minted for so long.
-    pub fn lock_if_idle(&self, after: Duration) {
+    /// Locks when nothing was minted for `lock_after`.
+    pub fn lock_if_idle(&self) {
+        let Some(after) = self.0.options.lock_after else { return };
         let last = Boottime::from_nanos(self.0.last_use.load(Ordering::Relaxed));
         if !self.0.vault.is_locked() && self.0.clock.boot().since(last) >= after {
             let _ = self.lock(None);
@@ -76,9 +77,9 @@ impl Broker {
     pub fn reload(&self, by: Option<&Principal>) -> Done<()> {
         let loaded_at = self.0.clock.wall();
         match (self.0.options.reload)() {
-            Ok(Reloaded { rules, recipes }) => {
+            Ok(Reloaded { rules, budgets, recipes }) => {
                 self.0.issuer.adopt(recipes);
-                self.set_policy(Policy { needs: rules.needs(), rules, loaded_at, fault: None });
+                self.set_policy(Policy { needs: rules.needs(), rules, budgets, loaded_at, fault: None });
                 self.0.issuer.forget();
                 let policy = self.policy();
                 let retired = self.0.ledger.retire(|terms| still_given(&policy, terms, self.0.clock.boot()));
@@ -91,6 +92,7 @@ impl Broker {
                 warn!("the new config is faulty; the old rules stay in force");
                 self.set_policy(Policy {
                     rules: old.rules.clone(),
+                    budgets: old.budgets.clone(),
                     needs: old.needs.clone(),
                     loaded_at: old.loaded_at,
                     fault: Some(fault.clone()),

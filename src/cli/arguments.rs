@@ -49,6 +49,9 @@ pub(super) enum Command {
     /// Check config and policy files; every fault at once, exit 78
     #[command(before_help = help::CHECK)]
     Check(CheckArguments),
+    /// Look for what is wrong with this machine and the daemon, and say how to mend it
+    #[command(before_help = help::DOCTOR)]
+    Doctor(DoctorArguments),
     #[command(flatten)]
     Ask(Ask),
 }
@@ -97,6 +100,20 @@ pub struct CheckArguments {
     pub files: Vec<PathBuf>,
 }
 
+/// `sixty doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArguments {
+    /// The config [env: SIXTY_CONFIG] [default: the user's, else /etc/sixty/sixty.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Where the daemon is asked; filled from `--control-socket`.
+    #[arg(skip)]
+    pub sockets: Sockets,
+}
+
 /// The commands that ask a daemon, or nobody.
 #[derive(Debug, Subcommand)]
 pub(super) enum Ask {
@@ -128,6 +145,9 @@ pub(super) enum Ask {
     /// Revoke leases; says what is dead now and what lives on upstream
     #[command(before_help = help::REVOKE)]
     Revoke(RevokeArguments),
+    /// Watch live leases and what is used of them, drawn anew again and again
+    #[command(before_help = help::TOP)]
+    Top(super::top::TopArguments),
     /// Show what was called, read, written and paid
     #[command(before_help = help::USAGE)]
     Usage(super::usage::UsageArguments),
@@ -140,6 +160,9 @@ pub(super) enum Ask {
     /// Show how the daemon is
     #[command(before_help = help::STATUS)]
     Status(Show),
+    /// Attack the running daemon as another user would, and show what held
+    #[command(before_help = help::SELFTEST)]
+    Selftest(super::selftest::SelftestArguments),
     /// Show what the broker makes of this process
     #[command(before_help = help::WHOAMI)]
     Whoami(Show),

@@ -10,6 +10,7 @@ mod arguments;
 mod ask;
 mod audit;
 mod clipboard;
+mod doctor;
 mod entry;
 mod environment;
 mod exec;
@@ -23,14 +24,17 @@ mod mint;
 mod narrow;
 mod output;
 mod redeem;
+mod selftest;
 mod status;
 mod table;
 mod time;
+mod top;
 mod usage;
 mod why;
 mod words;
 
-pub use arguments::{CheckArguments, DaemonArguments, DemoArguments, InitArguments, Sockets};
+pub use arguments::{CheckArguments, DaemonArguments, DemoArguments, DoctorArguments, InitArguments, Sockets};
+pub use doctor::doctor;
 pub use failure::Exit;
 
 use arguments::{Arguments, Ask, Command, KeyCommand};
@@ -47,6 +51,8 @@ pub enum Invocation {
     Daemon(DaemonArguments),
     /// `sixty check`.
     Check(CheckArguments),
+    /// `sixty doctor`.
+    Doctor(DoctorArguments),
     /// Any other command: [`run`] does it.
     Client(ClientCommand),
 }
@@ -80,6 +86,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
     let done = match *command.ask {
         Ask::Exec(arguments) => exec::exec(&doors, arguments),
         Ask::ExecInside { command } => exec::inside(&command),
+        Ask::Selftest(arguments) => selftest::selftest(&doors, &arguments),
         ask => dispatch(&doors, ask).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|failure| failure.report().into())
@@ -102,6 +109,7 @@ impl From<Arguments> for Invocation {
             Command::Init(init) => Self::Init(init),
             Command::Daemon(daemon) => Self::Daemon(DaemonArguments { sockets: arguments.sockets, ..daemon }),
             Command::Check(check) => Self::Check(check),
+            Command::Doctor(doctor) => Self::Doctor(DoctorArguments { sockets: arguments.sockets, ..doctor }),
             Command::Ask(ask) => Self::Client(ClientCommand { sockets: arguments.sockets, ask: Box::new(ask) }),
         }
     }
@@ -114,10 +122,11 @@ fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
         Ask::Narrow(arguments) => narrow::narrow(arguments),
         Ask::Redeem(arguments) => redeem::redeem(doors, &arguments.show),
         // These end as their command does: `run` has taken them.
-        Ask::Exec(_) | Ask::ExecInside { .. } => Ok(()),
+        Ask::Exec(_) | Ask::ExecInside { .. } | Ask::Selftest(_) => Ok(()),
         Ask::Leases(arguments) => lease::list(doors, &arguments),
         Ask::Revoke(arguments) => lease::revoke(doors, &arguments),
         Ask::Usage(arguments) => usage::usage(doors, &arguments),
+        Ask::Top(arguments) => top::top(doors, arguments),
         Ask::Lock(show) => lock::lock(doors, &show),
         Ask::Unlock(arguments) => lock::unlock(doors, &arguments),
         Ask::Status(show) => status::status(doors, &show),

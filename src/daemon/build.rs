@@ -17,7 +17,7 @@ use crate::{
     recipe::Recipe,
     upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
-    wire::narrow::Bounds,
+    wire::{UnpackBounds, narrow::Bounds},
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -38,7 +38,7 @@ pub(super) async fn build(
     let audit = Audit::open(audit_options(config, paths), clock.clone())?;
     let unlock = unlock_source(&config.vault.unlock);
     let vault = Arc::new(vault(paths, clock, &unlock).await?);
-    let upstream = Upstream::new(upstream_options(config))?;
+    let upstream = Upstream::new(upstream_options(config), clock.clone())?;
     let parts = IssuerParts {
         vault: vault.clone(),
         upstream,
@@ -72,12 +72,14 @@ pub(super) async fn build(
         audit,
         clock: clock.clone(),
         rules: config.rules.clone(),
+        budgets: config.budgets.clone(),
     };
     let options = BrokerOptions {
         connections_per_uid: limits.connections_per_uid as usize,
         refusals_per_uid: limits.refusals_per_uid,
         owner: nix::unistd::geteuid().as_raw(),
         debugger: if options.readable_by_parent { Debugger::Expected } else { Debugger::Refused },
+        lock_after: config.vault.lock_after,
         unlock,
         reload: reload(options.clone()),
     };
@@ -108,6 +110,7 @@ pub(super) fn gateway_options(config: &Config) -> GatewayOptions {
         body_time: limits.body_time,
         look_bytes: limits.look_bytes,
         narrowed: Bounds { bytes: limits.narrowed_bytes, steps: limits.narrowed_steps as usize },
+        unpack: UnpackBounds { ratio: limits.unpack_ratio.into(), window: limits.unpack_window },
         origins: config.gateway.origins.clone(),
     }
 }
@@ -187,12 +190,12 @@ pub(super) fn recipes(config: &Config, mut recipes: BTreeMap<String, Recipe>) ->
     issuer::shared(recipes)
 }
 
-/// Reads rules and providers anew; everything else of a config takes a restart.
+/// Reads rules, budgets and providers anew; everything else of a config takes a restart.
 fn reload(options: DaemonOptions) -> Box<dyn Fn() -> Result<Reloaded, String> + Send + std::marker::Sync> {
     Box::new(move || match places::read(&options) {
         Ok(Found { config, recipes: found, .. }) => {
             let recipes = recipes(&config, found);
-            Ok(Reloaded { rules: config.rules, recipes })
+            Ok(Reloaded { rules: config.rules, budgets: config.budgets, recipes })
         }
         Err(fault) => Err(fault.to_string()),
     })

@@ -3,6 +3,7 @@
 
 mod build;
 mod check;
+mod doctor;
 mod init;
 mod listen;
 mod logs;
@@ -12,6 +13,7 @@ mod places;
 mod run;
 
 pub use check::{check, check_usual};
+pub use doctor::examine;
 pub use init::{InitOptions, init};
 pub use places::DaemonOptions;
 

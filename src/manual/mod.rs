@@ -12,6 +12,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
     ("vault-format", include_str!("vault-format.md")),
+    ("mistakes", include_str!("mistakes.md")),
 ];
 
 #[doc = include_str!("tour.md")]
@@ -34,6 +35,8 @@ pub mod usage {}
 pub mod systemd {}
 #[doc = include_str!("vault-format.md")]
 pub mod vault_format {}
+#[doc = include_str!("mistakes.md")]
+pub mod mistakes {}
 
 #[cfg(test)]
 mod tests {

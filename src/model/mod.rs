@@ -3,6 +3,7 @@
 
 pub mod budget;
 pub mod day;
+pub mod finding;
 mod hex;
 pub mod key;
 pub mod lease;
@@ -17,8 +18,9 @@ pub mod shape;
 pub mod span;
 pub mod usage;
 
-pub use budget::{Budget, Per};
+pub use budget::{Budget, Per, Purse, SharedBudget};
 pub use day::Day;
+pub use finding::{Finding, Health};
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};
 pub use narrowing::{Mark, Narrowing, Node, NodeId, Revocable};
