@@ -86,7 +86,7 @@ impl Stop {
             }
             Stop::Rate(_, wait) => (Code::Busy, Some(*wait), "over the rule's rate"),
             Stop::Flood(wait) => (Code::Busy, Some(*wait), "refused too often"),
-            Stop::Rules => (Code::Unavailable, None, "the rules changed meanwhile"),
+            Stop::Rules | Stop::Full(Full::Rules) => (Code::Unavailable, None, "the rules changed meanwhile"),
             Stop::Owner(ParentError::Gone(_)) => (Code::Denied, None, "the owner has ended"),
             Stop::Owner(ParentError::Stranger(_)) => (Code::Denied, None, "the owner is another user's process"),
             Stop::Owner(ParentError::None(_)) => (Code::Denied, None, "no process can own the lease"),

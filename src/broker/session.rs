@@ -84,10 +84,12 @@ impl Session {
 
     async fn granted(&self, asked: Asked, request: &Request, allowed: Allowed) -> Result<Grant, Stop> {
         let broker = &self.broker.0;
-        let Allowed { policy, principal: _, permit, terms, room, owner } = allowed;
+        let Allowed { policy, principal: _, permit, terms, mut room, owner } = allowed;
         let (key, kind, uses, needed) = (permit.key().clone(), permit.kind(), permit.uses(), permit.min_remaining());
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         let minted = broker.issuer.mint(permit).await?;
+        // A reload on another loop, after that look, is one too late for it.
+        room.renew();
         self.look_again(&policy, request, &bounds).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, seal, ticket, deadline, expires_at, provider, base_urls } = minted;

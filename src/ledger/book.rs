@@ -60,6 +60,9 @@ pub enum Full {
     /// It was kept, and what it was kept for was taken back.
     #[error("the lease was taken back while it was minted")]
     Revoked,
+    /// It was kept, and what it was kept for was judged by other rules than those of now.
+    #[error("the rules changed while the lease was minted")]
+    Rules,
 }
 
 /// Ended leases that `leases --all` still shows.

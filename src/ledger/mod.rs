@@ -69,11 +69,9 @@ impl Ledger {
         self.room(new.terms.clone())?.enter(new, owner)
     }
 
-    fn entered(&self, room: u64, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
+    fn entered(&self, room: &Room, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
         let mut book = self.book();
-        if !book.give_room(room) {
-            return Err(Full::Revoked);
-        }
+        book.spend_room(room)?;
         let earliest = book.earliest();
         let id = book.enter(new, owner, |number, process| watch::owner(self.clone(), number, process))?;
         if book.earliest() != earliest {
@@ -157,7 +155,8 @@ impl Ledger {
         self.book().meter.restore(spent);
     }
 
-    /// Takes back the virtual leases whose terms are not to be kept, and says how many.
+    /// The rules have changed: takes back the virtual leases whose terms are not to be kept, and says how many. What is being
+    /// minted must be judged anew.
     pub fn retire(&self, keep: impl Fn(&Terms) -> bool) -> usize {
         self.book().retire(keep)
     }

@@ -134,6 +134,7 @@ impl Book {
 
     /// Takes back the virtual leases that the rules do not give any more.
     pub(super) fn retire(&mut self, keep: impl Fn(&Terms) -> bool) -> usize {
+        self.outdate_rooms();
         let doomed = self.numbers(|terms| terms.kind == Kind::Virtual && !keep(terms));
         for number in &doomed {
             self.remove(*number, "revoked");

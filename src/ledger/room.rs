@@ -14,6 +14,8 @@ use std::{collections::HashMap, sync::Arc};
 pub(super) struct Rooms {
     kept: HashMap<u64, Arc<Terms>>,
     next: u64,
+    /// How often the rules have changed.
+    rules: u64,
 }
 
 impl Rooms {
@@ -31,23 +33,31 @@ impl Rooms {
 pub struct Room {
     ledger: Ledger,
     number: u64,
+    /// The rules that its lease was last judged by, or later ones.
+    rules: u64,
 }
 
 impl Ledger {
     /// Keeps room for one lease of these terms, so that nothing is minted that cannot be entered.
     pub fn room(&self, terms: Arc<Terms>) -> Result<Room, Full> {
-        let number = self.book().take_room(terms)?;
-        Ok(Room { ledger: self.clone(), number })
+        let mut book = self.book();
+        let number = book.take_room(terms)?;
+        Ok(Room { ledger: self.clone(), number, rules: book.rooms.rules })
     }
 }
 
 impl Room {
+    /// What it is kept for is about to be judged by the rules of now.
+    pub fn renew(&mut self) {
+        self.rules = self.ledger.book().rooms.rules;
+    }
+
     /// Enters the lease that the room was kept for. With an owner it lives at most as long as that process.
     ///
     /// # Errors
-    /// What it was kept for was taken back meanwhile, or the kernel gave no random number.
+    /// What it was kept for was taken back meanwhile, the rules changed, or the kernel gave no random number.
     pub fn enter(self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
-        self.ledger.entered(self.number, new, owner)
+        self.ledger.entered(&self, new, owner)
     }
 }
 
@@ -72,10 +82,24 @@ impl Book {
         Ok(number)
     }
 
+    /// Ends a room whose lease is entered now.
+    pub(super) fn spend_room(&mut self, room: &Room) -> Result<(), Full> {
+        match self.give_room(room.number) {
+            false => Err(Full::Revoked),
+            true if room.rules != self.rooms.rules => Err(Full::Rules),
+            true => Ok(()),
+        }
+    }
+
     /// Ends a room. Whether it was still kept.
-    pub(super) fn give_room(&mut self, number: u64) -> bool {
+    fn give_room(&mut self, number: u64) -> bool {
         let terms = self.rooms.kept.remove(&number);
         terms.map(|terms| self.leave(terms.uid)).is_some()
+    }
+
+    /// The rules have changed: what is on its way must be judged anew.
+    pub(super) fn outdate_rooms(&mut self) {
+        self.rooms.rules += 1;
     }
 
     /// Takes back what is on its way to be a lease of such terms, and says how many.

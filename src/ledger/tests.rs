@@ -131,6 +131,12 @@ fn what_takes_back_leases_takes_back_those_that_are_being_minted() {
     let kept = room(3);
     assert_eq!(others.map(|which| ledger.revoke(&which).unread), [0, 2]);
     assert!(kept.enter(new(4), None).is_ok());
+    ledger.revoke(&Which::All);
+    let (old, mut new_rules) = (room(3), room(3));
+    assert_eq!(ledger.retire(|_| true), 0);
+    assert_eq!(old.enter(new(5), None), Err(Full::Rules));
+    new_rules.renew();
+    assert!(new_rules.enter(new(5), None).is_ok(), "it was judged by the rules of now");
 }
 
 #[tokio::test]
