@@ -69,16 +69,14 @@ struct User {
 /// waited for.
 const REMEMBERED: usize = 256;
 
-/// Programs that are hashed at once, each on a thread of its own, by turns of the users that wait.
-const AT_ONCE: usize = 2;
-
 /// There is no hash of this file in this state.
 struct Unhashed;
 
 impl Hashes {
-    /// Hashes of programs of up to `largest` bytes.
-    pub(super) fn new(largest: u64) -> Self {
-        Self { known: Mutex::default(), turns: Arc::new(Semaphore::new(AT_ONCE)), largest }
+    /// Hashes of programs of up to `largest` bytes, so many at once: each on a thread of its own, by turns of the users that
+    /// wait.
+    pub(super) fn new(largest: u64, at_once: usize) -> Self {
+        Self { known: Mutex::default(), turns: Arc::new(Semaphore::new(at_once)), largest }
     }
 
     /// Lower-case hex; none when the program can't be read or is too large. However many ask, a file is read once.
@@ -171,11 +169,13 @@ mod tests {
         sync::atomic::{AtomicUsize, Ordering},
     };
 
+    const AT_ONCE: usize = 2;
+
     #[tokio::test]
     async fn a_program_over_the_bound_has_no_hash() {
         let own = ProcDir::own().unwrap();
-        assert_eq!(Hashes::new(1).of(&own, 1).await, None);
-        let hashes = Hashes::new(1 << 30);
+        assert_eq!(Hashes::new(1, AT_ONCE).of(&own, 1).await, None);
+        let hashes = Hashes::new(1 << 30, AT_ONCE);
         let first = hashes.of(&own, 1).await.unwrap();
         assert_eq!(first.len(), 64);
         assert_eq!(hashes.of(&own, 1).await.as_ref(), Some(&first));
@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_who_run_one_program_wait_for_one_reading_of_it() {
-        let (hashes, own) = (Hashes::new(1 << 30), ProcDir::own().unwrap());
+        let (hashes, own) = (Hashes::new(1 << 30, AT_ONCE), ProcDir::own().unwrap());
         let all = async { tokio::join!(hashes.of(&own, 1), hashes.of(&own, 1), hashes.of(&own, 1)) };
         let turns = async {
             tokio::task::yield_now().await;
@@ -196,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_leaves_ends_the_reading_and_takes_no_ones_turn() {
-        let (hashes, own) = (Hashes::new(1 << 30), ProcDir::own().unwrap());
+        let (hashes, own) = (Hashes::new(1 << 30, AT_ONCE), ProcDir::own().unwrap());
         for _ in 0..100 {
             tokio::select! {
                 biased;
@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_runs_many_programs_waits_for_his_own_and_lets_others_pass() {
-        let hashes = Arc::new(Hashes::new(1 << 30));
+        let hashes = Arc::new(Hashes::new(1 << 30, AT_ONCE));
         let done = Arc::new(AtomicUsize::new(0));
         for file in files(30, 1 << 20) {
             let (hashes, done) = (hashes.clone(), done.clone());
@@ -238,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_runs_many_programs_makes_nobody_elses_be_forgotten() {
-        let hashes = Hashes::new(1 << 30);
+        let hashes = Hashes::new(1 << 30, AT_ONCE);
         let own = ProcDir::own().unwrap();
         let first = hashes.of(&own, 2).await.unwrap();
         for file in files(REMEMBERED + 10, 1) {
@@ -251,5 +251,16 @@ mod tests {
         // Another user's reading will do, even where none is allowed.
         hashes.turns.forget_permits(AT_ONCE);
         assert_eq!(hashes.of(&own, 3).await, Some(first));
+    }
+
+    #[tokio::test]
+    async fn no_more_programs_are_hashed_at_once_than_allowed() {
+        let (hashes, own) = (Hashes::new(1 << 30, 1), ProcDir::own().unwrap());
+        let turn = hashes.turns.clone().acquire_owned().await.unwrap();
+        let mut waiting = std::pin::pin!(hashes.of(&own, 2));
+        let short = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(short, &mut waiting).await.is_err());
+        drop(turn);
+        assert!(waiting.await.is_some());
     }
 }

@@ -44,6 +44,17 @@ pub struct Peer {
     proof: Proof,
 }
 
+/// Bounds of what is looked up, each at once on a thread of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct AttestOptions {
+    /// The largest program that is hashed.
+    pub exe_bytes: u64,
+    /// Programs that are hashed at once.
+    pub exe_hashes: usize,
+    /// Connections by TCP whose peers are looked up at once.
+    pub tcp_lookups: usize,
+}
+
 /// Why a peer is refused before or between its requests.
 #[derive(Debug, thiserror::Error)]
 pub enum AttestError {
@@ -59,9 +70,11 @@ pub enum AttestError {
 }
 
 impl Attestor {
-    /// An attestor that hashes programs of up to `largest_exe` bytes.
-    pub fn new(largest_exe: u64) -> Self {
-        Self { hashes: Hashes::new(largest_exe), own_exe: FileId::of_self(), looks: Semaphore::new(tcp::AT_ONCE) }
+    /// An attestor with these bounds.
+    pub fn new(options: AttestOptions) -> Self {
+        let AttestOptions { exe_bytes, exe_hashes, tcp_lookups } = options;
+        let hashes = Hashes::new(exe_bytes, exe_hashes);
+        Self { hashes, own_exe: FileId::of_self(), looks: Semaphore::new(tcp_lookups) }
     }
 
     /// Takes the facts of a connection before a byte of it is read.

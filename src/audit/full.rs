@@ -13,7 +13,7 @@ struct Tight {
 }
 
 impl Sink for Tight {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
         let part = bytes.len().min(self.room.load(Ordering::Relaxed));
         if part == 0 {
             return Err(io::ErrorKind::StorageFull.into());
@@ -22,7 +22,7 @@ impl Sink for Tight {
         self.file.append(&bytes[..part])
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -31,7 +31,7 @@ fn on_tight_disk(dir: &Dir, room: usize) -> (Audit, Arc<AtomicUsize>) {
     let audit = open(dir);
     let room = Arc::new(AtomicUsize::new(room));
     let file = file::append_only(&options(dir).path, 0o600).unwrap();
-    audit.lock().log.sink = Box::new(Tight { room: Arc::clone(&room), file });
+    audit.lock().log.sink = Arc::new(Tight { room: Arc::clone(&room), file });
     (audit, room)
 }
 
@@ -89,10 +89,10 @@ fn the_kernels_own_full_device_refuses() {
     let dir = Dir::new();
     let audit = open(&dir);
     let full = fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
-    audit.lock().log.sink = Box::new(full);
+    audit.lock().log.sink = Arc::new(full);
     let Err(AuditError::Write { source, .. }) = decide(&audit, 1) else { panic!("it was written") };
     assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-    audit.lock().log.sink = Box::new(file::append_only(&options(&dir).path, 0o600).unwrap());
+    audit.lock().log.sink = Arc::new(file::append_only(&options(&dir).path, 0o600).unwrap());
     audit.flush().unwrap();
     assert_eq!(verified(&dir).unwrap().records, 1);
 }

@@ -1,16 +1,17 @@
 //! The writer: records are staged in memory, in order, and written together.
 //! It must never go back: what is staged keeps its place in the chain, and a write that stopped half-way goes on there.
 
+use super::AuditError;
 use super::chain::Link;
+use super::disk::{Disk, Round};
 use super::head::{Head, Mark};
 use super::line::{self, Body, Unrecorded};
 use super::stamp::Stamp;
-use super::{AuditError, Sync};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 /// The most bytes that wait for a disk with room.
 const STAGED_MAX: usize = 256 << 10;
@@ -18,19 +19,19 @@ const STAGED_MAX: usize = 256 << 10;
 const STAGED_KEPT: usize = 32 << 10;
 
 /// Where lines go: a file opened for appending, or a test's stand-in.
-pub(super) trait Sink: Send {
+pub(super) trait Sink: Send + Sync {
     /// Appends what it can, and tells how much that was: one write(2).
-    fn append(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn append(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Waits until all is on the disk: fdatasync(2).
-    fn sync(&mut self) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
 }
 
 impl Sink for File {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write(bytes)
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        (&mut &*self).write(bytes)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
 }
@@ -46,13 +47,14 @@ pub(super) enum Class {
 /// The writer's state.
 pub(super) struct Log {
     pub path: PathBuf,
-    pub sink: Box<dyn Sink>,
+    pub sink: Arc<dyn Sink>,
     pub inode: u64,
     /// Bytes that the file has, up to the last write.
     pub length: u64,
     pub head: Head,
     pub stamp: Stamp,
-    pub sync: Sync,
+    /// Where a decision waits for the disk; none: it does not.
+    pub disk: Option<Disk>,
     /// Behind the last record that was staged.
     pub at: Link,
     /// Lines that are not in the file, or only to the half.
@@ -65,7 +67,9 @@ pub(super) struct Log {
     pub durable: u64,
     pub unrecorded: Unrecorded,
     /// Why the last write failed; none when it did not.
-    pub failing: Option<String>,
+    pub unwritten: Option<String>,
+    /// Why the disk did not take what was written; none when it did.
+    pub unsynced: Option<String>,
     pub live: broadcast::Sender<Arc<str>>,
 }
 
@@ -90,23 +94,35 @@ impl Log {
         self.at = self.at.past(&self.staged[start..]);
     }
 
-    /// Writes what is staged, and makes it durable where that is asked for.
-    pub(super) fn settle(&mut self) -> Result<(), AuditError> {
-        self.write()?;
-        if self.sync == Sync::Each && self.durable < self.written {
-            self.tried(|log| log.sink.sync())?;
-            self.durable = self.written;
-        }
-        self.failing = None;
-        Ok(())
+    /// A place where the disk is waited for, for all that is written; none where nothing is to be waited for.
+    pub(super) fn wait(&mut self) -> Option<oneshot::Receiver<io::Result<()>>> {
+        let due = self.durable < self.written || self.unsynced.is_some();
+        self.disk.as_mut().filter(|_| due).map(Disk::wait)
     }
 
-    /// Records before this number are as sure as [`Sync`] wants them.
-    pub(super) fn settled(&self) -> u64 {
-        match self.sync {
-            Sync::None => self.written,
-            Sync::Each => self.durable,
+    /// What the disk is to take now.
+    pub(super) fn round(&mut self) -> Option<Round> {
+        self.disk.as_mut()?.round(&self.sink, self.written)
+    }
+
+    /// What came of it.
+    pub(super) fn ended(&mut self, round: &mut Round, synced: &io::Result<()>) {
+        self.unsynced = synced.as_ref().err().map(ToString::to_string);
+        match (synced, &mut self.disk) {
+            (Ok(()), _) => self.durable = self.durable.max(round.written),
+            (Err(_), Some(disk)) => round.before().for_each(|file| disk.leave(file)),
+            (Err(_), None) => {}
         }
+    }
+
+    /// Goes on in another file.
+    pub(super) fn turn_to(&mut self, sink: Arc<dyn Sink>, inode: u64) {
+        let before = std::mem::replace(&mut self.sink, sink);
+        if let Some(disk) = &mut self.disk {
+            disk.leave(before);
+        }
+        self.inode = inode;
+        self.length = 0;
     }
 
     /// Writes what is staged, then the head.
@@ -117,6 +133,7 @@ impl Log {
         self.tried(Self::append_staged)?;
         self.tried(Self::mark)?;
         self.written = self.at.seq;
+        self.unwritten = None;
         Ok(())
     }
 
@@ -157,7 +174,7 @@ impl Log {
 
     fn tried(&mut self, attempt: impl FnOnce(&mut Self) -> io::Result<()>) -> Result<(), AuditError> {
         attempt(self).map_err(|source| {
-            self.failing = Some(source.to_string());
+            self.unwritten = Some(source.to_string());
             AuditError::Write { path: self.path.clone(), source }
         })
     }
@@ -174,6 +191,8 @@ impl Log {
 impl Drop for Log {
     /// The last outcomes.
     fn drop(&mut self) {
-        let _ = self.settle();
+        if self.write().is_ok() && self.disk.is_some() {
+            let _ = self.sink.sync();
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! It must never hold a secret, lose a decision that was let pass, or hide that a part of it is gone.
 
 mod chain;
+mod disk;
 mod fields;
 mod follow;
 mod head;
@@ -32,6 +33,7 @@ pub use verify::{Broken, Verified, VerifyError, verify};
 use crate::clock::Clock;
 use crate::model::Principal;
 use crate::sys::file::{self, FileError};
+use disk::Disk;
 use head::Head;
 use line::Body;
 use log::{Class, Log};
@@ -98,11 +100,6 @@ pub enum AuditError {
     },
 }
 
-/// A decision that has its place in the chain and is not written yet: see [`Audit::stage`].
-#[derive(Debug, Clone, Copy)]
-#[must_use = "a staged decision is recorded when it is settled"]
-pub struct Staged(u64);
-
 /// How the audit fares, for `status`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct AuditStatus {
@@ -153,63 +150,67 @@ impl Audit {
         let seq = resumed.at.seq;
         let mut log = Log {
             path: path.clone(),
-            sink: Box::new(sink),
+            sink: Arc::new(sink),
             inode,
             length,
             head,
             stamp: Stamp::new(clock),
-            sync,
+            disk: None,
             at: resumed.at,
             staged: Vec::new(),
             begun: 0,
             written: seq,
             durable: seq,
             unrecorded: Unrecorded::default(),
-            failing: None,
+            unwritten: None,
+            unsynced: None,
             live: broadcast::Sender::new(FOLLOW_MAX),
         };
         if mark.is_none() && length == 0 {
             // So that a kill in the first write of all is told from a lost head. A full disk is no fault here.
             let _ = log.mark();
         }
-        let mut shared = Shared { log, reading: Arc::new(reading), tail_missing: None, reopen_due: false };
-        shared.tell(&resumed);
-        Ok(Self { shared: Arc::new(Mutex::new(shared)) })
+        let shared = Shared { log, reading: Arc::new(reading), tail_missing: None, reopen_due: false };
+        let audit = Self { shared: Arc::new(Mutex::new(shared)) };
+        if sync == Sync::Each {
+            audit.lock().log.disk = Some(Disk::start(Arc::downgrade(&audit.shared)).map_err(fault)?);
+        }
+        audit.lock().tell(&resumed);
+        Ok(audit)
     }
 
-    /// Records a decision: when this returns, it is in the file, and with it all outcomes before it.
+    /// Records a decision: when this returns, it is in the file, and with it all outcomes before it; where that is wanted,
+    /// the disk has it. Others that decide in the same turn of the loop, or while the disk is busy, share one wait for it.
     ///
     /// # Errors
     /// [`AuditError::Write`]: the request must be refused. The record keeps its place and is written once that can be.
-    pub fn decide(&self, decision: &Decision<'_>) -> Result<(), AuditError> {
-        let mut shared = self.lock();
-        shared.log.stage(Class::Decision, &Body::Decision(decision))?;
-        shared.log.settle()
+    pub async fn decide(&self, decision: &Decision<'_>) -> Result<(), AuditError> {
+        let waits = {
+            let mut shared = self.lock();
+            shared.log.stage(Class::Decision, &Body::Decision(decision))?;
+            shared.log.disk.is_some()
+        };
+        if waits {
+            tokio::task::yield_now().await;
+        }
+        self.settle().await
     }
 
-    /// Gives a decision its place without writing it, so that many are written and synced together: stage, let the
-    /// other tasks do likewise (`yield_now`), then [`Audit::settle`] before any secret moves.
+    /// Writes all that waits, and comes back when it is as sure as it is wanted to be.
     ///
     /// # Errors
-    /// As [`Audit::decide`].
-    pub fn stage(&self, decision: &Decision<'_>) -> Result<Staged, AuditError> {
-        let mut shared = self.lock();
-        shared.log.stage(Class::Decision, &Body::Decision(decision))?;
-        Ok(Staged(shared.log.at.seq))
-    }
-
-    /// Writes what is staged, unless another did since: when this returns, the decision is in the file.
-    ///
-    /// # Errors
-    /// As [`Audit::decide`].
-    pub fn settle(&self, staged: Staged) -> Result<(), AuditError> {
-        let mut shared = self.lock();
-        if staged.0 <= shared.log.settled() { Ok(()) } else { shared.log.settle() }
-    }
-
-    /// Whether a decision waits for the disk, so that it pays to write several together.
-    pub fn waits_for_the_disk(&self) -> bool {
-        self.lock().log.sync == Sync::Each
+    /// As [`Audit::decide`]; nothing is lost.
+    pub async fn settle(&self) -> Result<(), AuditError> {
+        let (waiting, path) = {
+            let mut shared = self.lock();
+            shared.log.write()?;
+            match shared.log.wait() {
+                None => return Ok(()),
+                Some(waiting) => (waiting, shared.log.path.clone()),
+            }
+        };
+        let told = waiting.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
+        told.map_err(|source| AuditError::Write { path, source })
     }
 
     /// Records an outcome in memory; it is written with the next decision or by [`Audit::flush`].
@@ -218,26 +219,29 @@ impl Audit {
         let _ = self.lock().log.stage(Class::Outcome, &Body::Outcome(outcome));
     }
 
-    /// Records what was done to the broker, and by whom, where that was somebody on a socket.
+    /// Records what was done to the broker, and by whom, where that was somebody on a socket. It is in the file when this
+    /// returns; the disk has it a moment later.
     ///
     /// # Errors
     /// As [`Audit::decide`].
     pub fn action(&self, by: Option<&Principal>, action: Action<'_>) -> Result<(), AuditError> {
         let mut shared = self.lock();
         shared.log.stage(Class::Action, &Body::Action(by, action))?;
-        shared.log.settle()
+        shared.log.write()?;
+        drop(shared.log.wait());
+        Ok(())
     }
 
-    /// Writes the outcomes that wait, and does a `reopen` that is due; for a timer of about a second, and at the end.
+    /// Writes the outcomes that wait, and does a `reopen` that is due; for a timer of about a second. A disk that has room
+    /// again is noticed here before anybody asks.
     ///
     /// # Errors
     /// As [`Audit::decide`]; nothing is lost.
     pub fn flush(&self) -> Result<(), AuditError> {
         let mut shared = self.lock();
-        match shared.log.failing {
-            None => shared.log.write()?,
-            // A disk that has room again is noticed before anybody asks.
-            Some(_) => shared.log.settle()?,
+        shared.log.write()?;
+        if shared.log.unsynced.is_some() {
+            drop(shared.log.wait());
         }
         if shared.reopen_due { shared.reopen() } else { Ok(()) }
     }
@@ -257,7 +261,7 @@ impl Audit {
         AuditStatus {
             records: log.at.seq,
             waiting: log.at.seq - log.written,
-            failing: log.failing.clone(),
+            failing: log.unwritten.as_ref().or(log.unsynced.as_ref()).cloned(),
             tail_missing: shared.tail_missing,
             meddled: shared.meddled(),
             unrecorded: log.unrecorded,
@@ -296,12 +300,12 @@ impl Shared {
         }
         self.log.push(&first);
         // A full disk does not keep the daemon from starting: it refuses requests until there is room.
-        let _ = self.log.settle();
+        let _ = self.log.write();
     }
 
     fn reopen(&mut self) -> Result<(), AuditError> {
         self.reopen_due = true;
-        self.log.settle()?;
+        self.log.write()?;
         self.reopen_due = false;
         let Opened { sink, reading, inode } = Opened::at(&self.log.path)?;
         if inode == self.log.inode {
@@ -310,12 +314,12 @@ impl Shared {
         if reading.metadata().is_ok_and(|found| found.len() > 0) {
             return Err(AuditError::NotEmpty(self.log.path.clone()));
         }
-        self.log.sink = Box::new(sink);
-        self.log.inode = inode;
-        self.log.length = 0;
+        self.log.turn_to(Arc::new(sink), inode);
         self.reading = Arc::new(reading);
         self.log.push(&Body::Continued);
-        self.log.settle()
+        self.log.write()?;
+        drop(self.log.wait());
+        Ok(())
     }
 
     fn meddled(&self) -> Option<&'static str> {

@@ -1,11 +1,9 @@
 //! The promises of the writer: order, wholeness after a kill, rotation.
 
-use super::fixture::{Dir, decide, kill, open, options, outcome, permit, principal, text, verified};
-use super::log::Sink;
+use super::fixture::{Dir, at_once, decide, kill, open, options, outcome, principal, text, verified};
 use super::*;
 use crate::model::{Code, Fingerprint, RequestId};
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[test]
 fn a_decision_is_in_the_file_before_it_is_let_pass_and_an_outcome_comes_with_the_next() {
@@ -277,39 +275,6 @@ fn reopening_a_file_that_was_not_put_aside_changes_nothing() {
     assert_eq!(fs::read_to_string(dir.path("old")).unwrap().lines().count(), 2);
 }
 
-/// Counts the syncs.
-struct Counting(Arc<AtomicUsize>);
-
-impl Sink for Counting {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-#[test]
-fn decisions_that_are_staged_together_share_one_sync() {
-    let dir = Dir::new();
-    let audit = Audit::open(AuditOptions { sync: Sync::Each, ..options(&dir) }, Clock::system()).unwrap();
-    let syncs = Arc::new(AtomicUsize::new(0));
-    audit.lock().log.sink = Box::new(Counting(Arc::clone(&syncs)));
-    let (permit, principal) = (permit("dashscope/main"), principal("/usr/bin/curl"));
-    let decision = |id| Decision { request: RequestId(id), principal: &principal, judged: Judged::Permit(&permit) };
-    let staged: Vec<Staged> = (0..64).map(|id| audit.stage(&decision(id)).unwrap()).collect();
-    assert_eq!(syncs.load(Ordering::Relaxed), 0);
-    for one in staged {
-        audit.settle(one).unwrap();
-    }
-    assert_eq!(syncs.load(Ordering::Relaxed), 1);
-    audit.outcome(&outcome(1));
-    audit.flush().unwrap();
-    assert_eq!(syncs.load(Ordering::Relaxed), 1, "an outcome need not wait for the disk");
-}
-
 #[test]
 fn a_follower_sees_each_line_once() {
     let dir = Dir::new();
@@ -332,7 +297,7 @@ fn a_refusal_before_the_judgement_is_recorded_too() {
     let audit = open(&dir);
     let principal = principal("/usr/bin/curl");
     let judged = Judged::Refused { key: None, code: Code::Locked };
-    audit.decide(&Decision { request: RequestId(1), principal: &principal, judged }).unwrap();
+    at_once(audit.decide(&Decision { request: RequestId(1), principal: &principal, judged })).unwrap();
     assert!(text(&dir).contains(r#""verdict":"refused","code":"locked","peer":"#));
 }
 

@@ -81,7 +81,7 @@ impl<'a> Operator<'a> {
 
     /// Stores a key.
     pub async fn add(&self, new: NewKey) -> Done<Listed> {
-        self.may_change()?;
+        self.may_change().await?;
         let issuer = &self.inner().issuer;
         let recipe = issuer.recipe(&new.provider)?;
         new.secret.expose(|bytes| recipe.check_key(bytes))?;
@@ -110,7 +110,7 @@ impl<'a> Operator<'a> {
 
     /// Puts another key in the place of one. The next mint uses it.
     pub async fn rotate(&self, name: &KeyName, secret: Secret) -> Done<Listed> {
-        self.may_change()?;
+        self.may_change().await?;
         let provider = self.key(name)?.meta.provider;
         secret.expose(|bytes| self.inner().issuer.recipe(&provider).map(|recipe| recipe.check_key(bytes)))??;
         let name = name.clone();
@@ -127,7 +127,7 @@ impl<'a> Operator<'a> {
 
     /// Removes a key and takes back its leases.
     pub async fn remove(&self, name: &KeyName) -> Done<Revoked> {
-        self.may_change()?;
+        self.may_change().await?;
         let name = name.clone();
         self.whole(|broker, by| async move {
             let inner = &broker.0;
@@ -144,7 +144,7 @@ impl<'a> Operator<'a> {
     pub async fn test(&self, name: &KeyName) -> Done<KeyTested> {
         let inner = self.inner();
         let before = self.key(name)?;
-        self.may_change()?;
+        self.may_change().await?;
         self.noted(name, |change| Action::KeyTested(change))?;
         let mut trial = Trial::of(&inner.vault, before)?;
         inner.issuer.rouse(&trial.key.meta);
@@ -259,9 +259,9 @@ impl<'a> Operator<'a> {
     }
 
     /// Nothing is changed while a debugger reads along, nor what could not be put on record.
-    fn may_change(&self) -> Done<()> {
+    async fn may_change(&self) -> Done<()> {
         self.broker.unobserved()?;
-        Ok(self.inner().audit.flush()?)
+        Ok(self.inner().audit.settle().await?)
     }
 
     fn noted(&self, name: &KeyName, action: impl for<'b> FnOnce(KeyChange<'b>) -> Action<'b>) -> Done<Listed> {

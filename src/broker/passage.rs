@@ -9,7 +9,7 @@ use super::{
     shared::Bounds,
 };
 use crate::{
-    audit::{Action, Decision, Judged, KeyChange, Outcome, Verdict},
+    audit::{Action, Judged, KeyChange, Outcome, Verdict},
     issuer::{MintError, Witness},
     ledger::{Cut, Held},
     model::{CallPath, Code, KeyName, Principal, Refusal, Shape},
@@ -165,7 +165,7 @@ impl Holding<'_> {
             By { lease: self.held.lease, chain: &self.narrower.chain, bounds: &self.bounds, taking: permit.takes() };
         let cut = charge.reserve(broker, &by)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease, node: self.narrower.id };
-        broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged })?;
+        broker.decide(self.asked, &principal, judged).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         Ok(Passage {
             broker: broker.clone(),
@@ -259,7 +259,7 @@ impl Holding<'_> {
             return broker.refuse(self.asked, key, &flood);
         }
         let judged = Judged::Refused { key, code: stop.code().0 };
-        let _ = broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged });
+        let _ = broker.decide(self.asked, &principal, judged).await;
         broker.refuse(self.asked, key, stop)
     }
 }

@@ -2,30 +2,26 @@
 
 use super::{Asked, Inner};
 use crate::{
-    audit::{Outcome, Verdict},
+    audit::{AuditError, Decision, Judged, Outcome, Verdict},
     ledger::Which,
-    model::LeaseId,
+    model::{LeaseId, Principal},
     wire::swap::Delivered,
 };
 use std::sync::{Arc, atomic::Ordering};
 
-/// Somebody waits for a token. If the caller leaves first, hyper drops the whole request, and with it this, which puts
-/// it on record.
-pub(super) struct Waiting<'a> {
+/// Waits for what somebody asked for. If the caller leaves first, hyper drops the whole request, and with it this, which
+/// puts it on record.
+pub(super) async fn waited<T>(broker: &Inner, asked: Asked, work: impl Future<Output = T>) -> T {
+    let mut waiting = Waiting { broker, asked, done: false };
+    let done = work.await;
+    waiting.done = true;
+    done
+}
+
+struct Waiting<'a> {
     broker: &'a Inner,
     asked: Asked,
     done: bool,
-}
-
-impl<'a> Waiting<'a> {
-    pub(super) fn new(broker: &'a Inner, asked: Asked) -> Self {
-        Self { broker, asked, done: false }
-    }
-
-    /// There is an answer, and the caller is still there.
-    pub(super) fn over(mut self) {
-        self.done = true;
-    }
 }
 
 impl Drop for Waiting<'_> {
@@ -43,6 +39,18 @@ impl Drop for Waiting<'_> {
                 micros: self.broker.micros(self.asked),
             });
         }
+    }
+}
+
+impl Inner {
+    /// Puts a decision on record, before any secret moves; with its outcome, if its caller leaves meanwhile.
+    pub(super) async fn decide(
+        &self,
+        asked: Asked,
+        principal: &Principal,
+        judged: Judged<'_>,
+    ) -> Result<(), AuditError> {
+        waited(self, asked, self.audit.decide(&Decision { request: asked.id, principal, judged })).await
     }
 }
 

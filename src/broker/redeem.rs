@@ -4,8 +4,8 @@
 use super::{Asked, Grant, Receipt, Session, refuse::Stop};
 use crate::{
     attest::HolderError,
-    audit::{Action, Decision, Judged},
-    issuer::Redeemed,
+    audit::{Action, Judged},
+    issuer::{MintError, Redeemed},
     ledger::{Held, Spent, Which},
     model::{KeyName, Kind, Lease, Principal, Refusal},
     secret::Secret,
@@ -23,12 +23,12 @@ impl Session {
         let held = ticketed(ticket).and_then(|digest| broker.ledger.ticketed(&digest).map_err(Stop::Spent));
         let held = held.map_err(|stop| broker.turn_away(asked, None, &stop))?;
         let key = &held.terms.key;
-        let meant = self.meant(&held).await.map_err(|stop| broker.turn_away(asked, Some(key), &stop))?;
-        self.redeemed(asked, &held, meant).map_err(|stop| broker.refuse(asked, Some(key), &stop))
+        let by = self.meant(&held).await.map_err(|stop| broker.turn_away(asked, Some(key), &stop))?;
+        self.redeemed(asked, &held, &by).await.map_err(|stop| broker.refuse(asked, Some(key), &stop))
     }
 
-    /// Whom the ticket was made for, and what it will get.
-    async fn meant(&self, held: &Held) -> Result<(Principal, Redeemed), Stop> {
+    /// Who redeems it, if the ticket was made for them and its key is there.
+    async fn meant(&self, held: &Held) -> Result<Principal, Stop> {
         let (broker, terms) = (&self.broker.0, &held.terms);
         // A lease with a ticket is always for somebody.
         let recipient = terms.recipient.as_ref().ok_or(Stop::NotTheHolder)?;
@@ -40,18 +40,19 @@ impl Session {
             }
             return Err(stop.into());
         }
-        Ok((principal, broker.issuer.key(&terms.key)?))
+        broker.issuer.lent(&terms.key).map_err(MintError::Key)?;
+        Ok(principal)
     }
 
-    fn redeemed(&self, asked: Asked, held: &Held, meant: (Principal, Redeemed)) -> Result<Grant, Stop> {
+    async fn redeemed(&self, asked: Asked, held: &Held, by: &Principal) -> Result<Grant, Stop> {
         let (broker, terms) = (&self.broker.0, &held.terms);
-        let (principal, Redeemed { token, digest, seal, provider, base_urls }) = meant;
         let judged = Judged::Redeem { lease: held.lease, key: &terms.key, rule: &terms.rule };
-        broker.audit.decide(&Decision { request: asked.id, principal: &principal, judged })?;
+        broker.decide(asked, by, judged).await?;
+        let Redeemed { token, digest, seal, provider, base_urls } = broker.issuer.key(&terms.key)?;
         self.peer.still_there()?;
         broker.ledger.redeem(held.lease, digest, seal).inspect_err(|spent| {
             if *spent == Spent::Redeemed {
-                self.abused(&principal, held, "it was redeemed before");
+                self.abused(by, held, "it was redeemed before");
             }
         })?;
         let expires_in = broker.left(held.deadline, held.expires_at, 0)?;

@@ -90,7 +90,7 @@ impl Stop {
             }
             Stop::Rate(_, wait) => (Code::Busy, Some(*wait), "over the rule's rate"),
             Stop::Flood(wait) => (Code::Busy, Some(*wait), "refused too often"),
-            Stop::Rules => (Code::Unavailable, None, "the rules changed meanwhile"),
+            Stop::Rules | Stop::Full(Full::Rules) => (Code::Unavailable, None, "the rules changed meanwhile"),
             Stop::Owner(ParentError::Gone(_)) => (Code::Denied, None, "the owner has ended"),
             Stop::Owner(ParentError::Stranger(_)) => (Code::Denied, None, "the owner is another user's process"),
             Stop::Owner(ParentError::None(_)) => (Code::Denied, None, "no process can own the lease"),
@@ -98,6 +98,7 @@ impl Stop {
             Stop::Mint(fault) => mint(fault),
             Stop::Full(Full::All | Full::Uid) => (Code::Busy, None, "no room for a lease"),
             Stop::Full(Full::Random) => (Code::Unavailable, None, "no random numbers"),
+            Stop::Full(Full::Revoked) => (Code::Unavailable, None, "taken back while it was minted"),
             Stop::Spent(Spent::Unknown) => (Code::Denied, None, "no lease has this key"),
             Stop::Spent(Spent::Expired) => (Code::Expired, None, "the lease is over"),
             Stop::Spent(Spent::Revoked) => (Code::Revoked, None, "the lease was revoked"),

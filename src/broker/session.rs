@@ -3,12 +3,12 @@
 use super::{
     Asked, Broker, Inner, Policy,
     caps::Seat,
-    receipt::{Receipt, Waiting},
+    receipt::{Receipt, waited},
     refuse::Stop,
 };
 use crate::{
     attest::Peer,
-    audit::{Decision, Judged},
+    audit::Judged,
     clock::Boottime,
     issuer::{MintError, Minted},
     ledger::{Listed, New, Page, Revoked, Room, Terms, Which},
@@ -58,9 +58,10 @@ impl Session {
         let broker = &self.broker.0;
         let allowed = self.allowed(asked, &request).await;
         let allowed = allowed.map_err(|stop| broker.turn_away(asked, Some(&request.key), &stop))?;
-        let waiting = Waiting::new(broker, asked);
-        let granted = self.granted(asked, &request, allowed).await;
-        waiting.over();
+        let granted = match broker.decide(asked, &allowed.principal, Judged::Permit(&allowed.permit)).await {
+            Ok(()) => waited(broker, asked, self.granted(asked, &request, allowed)).await,
+            Err(fault) => Err(fault.into()),
+        };
         granted.map_err(|stop| broker.refuse(asked, Some(&request.key), &stop))
     }
 
@@ -69,25 +70,26 @@ impl Session {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
         let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
-        let permit = self.judge(&policy, &principal, request, asked)?;
+        let permit = self.judge(&policy, &principal, request, asked).await?;
         if let Some(rate) = permit.rate()
             && let Err(wait) = broker.ledger.take(permit.holder(), rate)
         {
             return Err(Stop::Rate(permit.rule().into(), wait));
         }
-        let room = broker.ledger.room(principal.uid)?;
+        let terms = self.terms(&permit, &principal);
+        let room = broker.ledger.room(terms.clone())?;
         let owner = self.owner(&permit)?;
-        Ok(Allowed { policy, principal, permit, room, owner })
+        Ok(Allowed { policy, principal, permit, terms, room, owner })
     }
 
     async fn granted(&self, asked: Asked, request: &Request, allowed: Allowed) -> Result<Grant, Stop> {
         let broker = &self.broker.0;
-        let Allowed { policy, principal, permit, room, owner } = allowed;
-        let terms = self.terms(&permit, &principal);
+        let Allowed { policy, principal: _, permit, terms, mut room, owner } = allowed;
         let (key, kind, uses, needed) = (permit.key().clone(), permit.kind(), permit.uses(), permit.min_remaining());
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
-        self.record(asked, &principal, Judged::Permit(&permit)).await?;
         let minted = broker.issuer.mint(permit).await?;
+        // A reload on another loop, after that look, is one too late for it.
+        room.renew();
         self.look_again(&policy, request, &bounds).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, seal, ticket, deadline, expires_at, provider, base_urls } = minted;
@@ -108,30 +110,22 @@ impl Session {
         Ok(Grant { lease, receipt: Receipt::new(broker.clone(), asked, id, expires_at) })
     }
 
-    /// A no is recorded here; a yes right before the key is touched.
-    fn judge(&self, policy: &Policy, principal: &Principal, request: &Request, asked: Asked) -> Result<Permit, Stop> {
+    /// A no is recorded here; a yes once there is room for its lease.
+    async fn judge(
+        &self,
+        policy: &Policy,
+        principal: &Principal,
+        request: &Request,
+        asked: Asked,
+    ) -> Result<Permit, Stop> {
         let broker = &self.broker.0;
-        policy::judge(&policy.rules, principal, request, broker.clock.boot()).map_err(|denial| {
-            if let Err(flood) = broker.room_for_a_refusal(Some(principal.uid)) {
-                return flood;
-            }
-            let judged = Judged::Denied { key: &request.key, denial: &denial };
-            match broker.audit.decide(&Decision { request: asked.id, principal, judged }) {
-                Ok(()) => Stop::Denied(denial),
-                Err(fault) => Stop::Audit(fault),
-            }
-        })
-    }
-
-    /// The decision is on record before any secret moves. Others that decide in the same turn of the loop are
-    /// written with it.
-    async fn record(&self, asked: Asked, principal: &Principal, judged: Judged<'_>) -> Result<(), Stop> {
-        let audit = &self.broker.0.audit;
-        let staged = audit.stage(&Decision { request: asked.id, principal, judged })?;
-        if audit.waits_for_the_disk() {
-            tokio::task::yield_now().await;
-        }
-        Ok(audit.settle(staged)?)
+        let denial = match policy::judge(&policy.rules, principal, request, broker.clock.boot()) {
+            Ok(permit) => return Ok(permit),
+            Err(denial) => denial,
+        };
+        broker.room_for_a_refusal(Some(principal.uid))?;
+        broker.decide(asked, principal, Judged::Denied { key: &request.key, denial: &denial }).await?;
+        Err(Stop::Denied(denial))
     }
 
     fn owner(&self, permit: &Permit) -> Result<Option<Process>, Stop> {
@@ -264,6 +258,7 @@ struct Allowed {
     policy: Arc<Policy>,
     principal: Principal,
     permit: Permit,
+    terms: Arc<Terms>,
     room: Room,
     owner: Option<Process>,
 }

@@ -125,7 +125,9 @@ impl Broker {
         }
         self.0.vault.lock();
         self.0.note(None, Action::Stopped);
-        self.flush();
+        if let Err(fault) = self.0.audit.settle().await {
+            warn!(%fault, "the last records are not written");
+        }
         self.0.usage.close(|| self.0.ledger.spendings());
     }
 }

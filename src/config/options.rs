@@ -51,6 +51,12 @@ pub struct Limits {
     pub leases_per_page: u32,
     /// Refusals of one user that are put on record; over it, only `busy` is said and nothing written.
     pub refusals_per_uid: Rate,
+    /// Connections of users who have too many already that are told `busy`; further ones are closed.
+    pub busy_answers: u32,
+    /// Look-ups at once of who calls by TCP.
+    pub tcp_lookups: u32,
+    /// Programs that are hashed at once.
+    pub exe_hashes: u32,
     /// Bytes of a program's file that is hashed for a rule; a larger one has no hash.
     pub exe_bytes: usize,
     /// Bytes of a request's body.
@@ -98,6 +104,9 @@ impl Default for Limits {
             leases_per_uid: 10_000,
             leases_per_page: 1000,
             refusals_per_uid: Rate { count: 600, per: Duration::from_secs(60) },
+            busy_answers: 16,
+            tcp_lookups: 4,
+            exe_hashes: 2,
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,
             look_bytes: 4 << 20,
@@ -164,6 +173,8 @@ pub struct Upstream {
     pub clock_tolerance: Duration,
     /// Mints in flight for one key.
     pub mints_per_key: u32,
+    /// Connections to one place, with one key, that are kept between calls.
+    pub kept_connections: u32,
     /// Whether a provider's name may lead into a private network.
     pub allow_private: bool,
 }
@@ -179,6 +190,7 @@ impl Default for Upstream {
             warm_idle: Duration::from_secs(30),
             clock_tolerance: Duration::from_secs(2),
             mints_per_key: 16,
+            kept_connections: 64,
             allow_private: false,
         }
     }

@@ -57,6 +57,9 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         leases,
         leases_per_uid,
         leases_per_page: table.count("leases_per_page", usual.leases_per_page, 1..=10_000),
+        busy_answers: table.count("busy_answers", usual.busy_answers, 1..=1024),
+        tcp_lookups: table.count("tcp_lookups", usual.tcp_lookups, 1..=64),
+        exe_hashes: table.count("exe_hashes", usual.exe_hashes, 1..=64),
         exe_bytes: table.size("exe_bytes", usual.exe_bytes, 1 << 20..=1 << 30),
         request_bytes: table.size("request_bytes", usual.request_bytes, 1 << 10..=16 << 20),
         look_bytes: table.size("look_bytes", usual.look_bytes, 1 << 10..=64 << 20),
@@ -128,6 +131,7 @@ pub(super) fn upstream(mut table: Table<'_>) -> Upstream {
         warm_idle: table.span("warm_idle", usual.warm_idle, secs(0)..=secs(600)),
         clock_tolerance: table.span("clock_tolerance", usual.clock_tolerance, secs(0)..=secs(60)),
         mints_per_key: table.count("mints_per_key", usual.mints_per_key, 1..=256),
+        kept_connections: table.count("kept_connections", usual.kept_connections, 0..=4096),
         allow_private: table.take("allow_private").and_then(|value| value.flag()).unwrap_or(usual.allow_private),
     }
 }

@@ -5,7 +5,7 @@ use super::{
     places::{self, Found},
 };
 use crate::{
-    attest::Attestor,
+    attest::{AttestOptions, Attestor},
     audit::{Audit, AuditOptions, Sync},
     broker::{Broker, BrokerOptions, Debugger, Parts, Reloaded, UnlockSource},
     clock::Clock,
@@ -59,7 +59,11 @@ pub(super) async fn build(
     let (usage, spent) = UsageBook::open(usage_options(config, paths));
     ledger.restore(spent);
     let parts = Parts {
-        attestor: Attestor::new(limits.exe_bytes as u64),
+        attestor: Attestor::new(AttestOptions {
+            exe_bytes: limits.exe_bytes as u64,
+            exe_hashes: limits.exe_hashes as usize,
+            tcp_lookups: limits.tcp_lookups as usize,
+        }),
         vault,
         issuer,
         ledger: ledger.clone(),
@@ -86,6 +90,7 @@ pub(super) fn endpoint_options(config: &Config) -> EndpointOptions {
     let limits = &config.limits;
     EndpointOptions {
         connections: limits.connections as usize,
+        busy_answers: limits.busy_answers as usize,
         request_bytes: limits.request_bytes,
         leases_per_page: limits.leases_per_page as usize,
         header_bytes: limits.header_bytes,
@@ -162,6 +167,7 @@ fn upstream_options(config: &Config) -> UpstreamOptions {
         total_time: upstream.total_time,
         body_bytes: upstream.body_bytes,
         warm_idle: upstream.warm_idle,
+        kept_connections: upstream.kept_connections as usize,
         private: if upstream.allow_private { Private::Allowed } else { Private::Refused },
     }
 }

@@ -19,6 +19,7 @@ use hyper::{
     Method, Request,
     body::{Bytes, Incoming},
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
 use tokio::sync::{
@@ -150,8 +151,7 @@ impl Ask<'_> {
             }
             (&Method::POST, "/v1/keys/{name}/test") => Ok(Reply::json(200, &self.operator.test(&name).await?)),
             (&Method::POST, "/v1/keys/{name}/rotate") => {
-                let body = whole_body(self.session, self.options, self.request).await?;
-                let KeyRotate { secret } = wire::parse(&body, "secret")?;
+                let KeyRotate { secret } = said(self.session, self.options, self.request, "secret").await?;
                 Ok(Reply::json(200, &self.operator.rotate(&name, secret).await?))
             }
             _ => Err(Astray::Path.into()),
@@ -159,9 +159,8 @@ impl Ask<'_> {
     }
 
     async fn add(self, name: KeyName) -> Result<Reply, No> {
-        let body = whole_body(self.session, self.options, self.request).await?;
-        let KeyPut { provider, secret, account, workspace, region, endpoint, owner, set } =
-            wire::parse(&body, PUT_FIELDS)?;
+        let put: KeyPut = said(self.session, self.options, self.request, PUT_FIELDS).await?;
+        let KeyPut { provider, secret, account, workspace, region, endpoint, owner, set } = put;
         let place = Place { account, workspace, region, endpoint };
         Ok(Reply::json(201, &self.operator.add(NewKey { name, provider, place, owner, set, secret }).await?))
     }
@@ -206,18 +205,15 @@ impl Ask<'_> {
     }
 
     async fn unlock(self) -> Result<Reply, No> {
-        let body = whole_body(self.session, self.options, self.request).await?;
-        let words = if body.is_empty() { b"{}".as_slice() } else { &body };
-        let Unlock { passphrase, accept_rollback } = wire::parse(words, "passphrase, accept_rollback")?;
-        drop(body);
+        let unlock = said(self.session, self.options, self.request, "passphrase, accept_rollback").await?;
+        let Unlock { passphrase, accept_rollback } = unlock;
         let rollback = if accept_rollback { Rollback::Accept } else { Rollback::Refuse };
         self.operator.unlock(passphrase, rollback).await?;
         Ok(Reply::json(200, &json!({ "locked": false })))
     }
 
     async fn why(self) -> Result<Reply, No> {
-        let body = whole_body(self.session, self.options, self.request).await?;
-        let Why { key, peer } = wire::parse(&body, "key, peer")?;
+        let Why { key, peer } = said(self.session, self.options, self.request, "key, peer").await?;
         let peer: Option<Vec<_>> = match peer {
             Some(texts) => Some(texts.iter().map(|text| text.parse()).collect::<Result<_, Malformed>>()?),
             None => None,
@@ -227,6 +223,18 @@ impl Ask<'_> {
         let all = json!({ "decides": told.decides, "steps": told.steps, "gives": told.gives, "selectors": selectors, "known": known });
         Ok(Reply::json(200, &all))
     }
+}
+
+/// What a body says; none says nothing. The body is wiped before anything is waited for: a secret in it is in a place of
+/// its own by then.
+async fn said<T: DeserializeOwned>(
+    session: &Session,
+    options: &EndpointOptions,
+    request: Request<Incoming>,
+    fields: &str,
+) -> Result<T, No> {
+    let body = whole_body(session, options, request).await?;
+    Ok(wire::parse(if body.is_empty() { b"{}" } else { &body }, fields)?)
 }
 
 fn residual(revoked: Revoked) -> serde_json::Value {

@@ -28,6 +28,8 @@ pub const CONTROL_OPENAPI: &str = include_str!("openapi-control.json");
 pub struct EndpointOptions {
     /// Open connections in all.
     pub connections: usize,
+    /// Connections that are only told `busy`.
+    pub busy_answers: usize,
     /// Bytes of a request's body.
     pub request_bytes: usize,
     /// Leases of one answer to a list.

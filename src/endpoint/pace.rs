@@ -184,6 +184,7 @@ mod tests {
         let short = Duration::from_millis(40);
         EndpointOptions {
             connections: 1,
+            busy_answers: 1,
             request_bytes: 1,
             leases_per_page: 1,
             header_bytes: 1,

@@ -16,12 +16,9 @@ use tokio::{net::UnixStream, runtime::Handle, sync::Semaphore};
 /// What a socket leads to.
 pub type Entrance = accept::Entrance<House>;
 
-/// Connections that are only told `busy`: so few that they cannot take the places of others.
-const TURNED_AWAY: usize = 16;
-
 /// An entrance whose connections are spread over these loops by the kernel.
 pub fn entrance(door: Door, broker: Broker, clock: Clock, options: EndpointOptions, loops: Vec<Handle>) -> Entrance {
-    let (turned_away, guests) = (Arc::new(Semaphore::new(TURNED_AWAY)), Guests::default());
+    let (turned_away, guests) = (Arc::new(Semaphore::new(options.busy_answers)), Guests::default());
     Entrance::new(House { broker, door, options, clock, guests, turned_away }, options.connections, loops)
 }
 

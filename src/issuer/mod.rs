@@ -274,7 +274,7 @@ impl Issuer {
     }
 
     /// What is known of a key that may be used now.
-    fn lent(&self, key: &KeyName) -> Result<Listed, LendError> {
+    pub fn lent(&self, key: &KeyName) -> Result<Listed, LendError> {
         let listed = self.0.parts.vault.meta(key)?;
         match listed.quarantine {
             None => Ok(listed),

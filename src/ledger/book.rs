@@ -9,6 +9,7 @@ use super::{
     node::{Bell, Ends, Nodes},
     owners::Owners,
     rate::Rates,
+    room::Rooms,
     slots::{self, Links, NONE, Slot, Slots, Uses},
     terms::{Shelf, Terms},
     ticket::Tickets,
@@ -56,6 +57,12 @@ pub enum Full {
     /// The kernel gave no random number.
     #[error("no random number for a lease's id")]
     Random,
+    /// It was kept, and what it was kept for was taken back.
+    #[error("the lease was taken back while it was minted")]
+    Revoked,
+    /// It was kept, and what it was kept for was judged by other rules than those of now.
+    #[error("the rules changed while the lease was minted")]
+    Rules,
 }
 
 /// Ended leases that `leases --all` still shows.
@@ -69,8 +76,7 @@ pub(super) struct Book {
     pub(super) owners: Owners,
     pub(super) deadlines: Deadlines,
     users: HashMap<u32, User>,
-    /// Rooms that are kept, of all users.
-    rooms: usize,
+    pub(super) rooms: Rooms,
     pub(super) ended: VecDeque<Entry>,
     /// By slot; a sender that is dropped cuts what runs on its lease.
     pub(super) cuts: HashMap<u32, Bell>,
@@ -135,7 +141,7 @@ impl Book {
             owners: Owners::default(),
             deadlines: Deadlines::default(),
             users: HashMap::new(),
-            rooms: 0,
+            rooms: Rooms::default(),
             ended: VecDeque::new(),
             cuts: HashMap::new(),
             nodes: HashMap::new(),
@@ -148,23 +154,6 @@ impl Book {
 
     pub(super) fn count(&self) -> usize {
         self.slots.live()
-    }
-
-    pub(super) fn take_room(&mut self, uid: u32) -> Result<(), Full> {
-        if self.slots.live() + self.rooms >= self.options.leases {
-            return Err(Full::All);
-        }
-        if self.users.get(&uid).map_or(0, |user| user.count) >= self.options.leases_per_uid {
-            return Err(Full::Uid);
-        }
-        self.users.entry(uid).or_insert(User::NEW).count += 1;
-        self.rooms += 1;
-        Ok(())
-    }
-
-    pub(super) fn give_room(&mut self, uid: u32) {
-        self.rooms -= 1;
-        self.leave(uid);
     }
 
     /// Enters a lease that room was kept for. `watch` begins to wait for the end of an owner that is new.
@@ -326,7 +315,16 @@ impl Book {
         slot
     }
 
-    fn leave(&mut self, uid: u32) {
+    /// Leases and kept rooms of a user.
+    pub(super) fn of_uid(&self, uid: u32) -> usize {
+        self.users.get(&uid).map_or(0, |user| user.count)
+    }
+
+    pub(super) fn join(&mut self, uid: u32) {
+        self.users.entry(uid).or_insert(User::NEW).count += 1;
+    }
+
+    pub(super) fn leave(&mut self, uid: u32) {
         if let Some(user) = self.users.get_mut(&uid) {
             user.count -= 1;
             if user.count == 0 {

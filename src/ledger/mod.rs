@@ -11,6 +11,7 @@ mod owners;
 mod pass;
 mod rate;
 mod revoke;
+mod room;
 mod slots;
 mod terms;
 mod ticket;
@@ -23,6 +24,7 @@ pub use limit::{Claim, Over, Reservation, Share, Wanted};
 pub use node::Chain;
 pub use pass::{Cut, Held, Spent};
 pub use revoke::{Revoked, Which};
+pub use room::Room;
 pub use terms::Terms;
 pub use usage::{Counts, OTHER, Row, Sum, UsageBook, UsageOptions};
 
@@ -64,19 +66,14 @@ impl Ledger {
         Self { book: Arc::new(Mutex::new(Book::new(options))), clock, earlier: Arc::default() }
     }
 
-    /// Keeps room for one lease of this user, so that nothing is minted that cannot be entered.
-    pub fn room(&self, uid: u32) -> Result<Room, Full> {
-        self.book().take_room(uid)?;
-        Ok(Room { ledger: self.clone(), uid })
-    }
-
     /// Enters one lease. With an owner it lives at most as long as that process.
     pub fn enter(&self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
-        self.room(new.terms.uid)?.enter(new, owner)
+        self.room(new.terms.clone())?.enter(new, owner)
     }
 
-    fn entered(&self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
+    fn entered(&self, room: &Room, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
         let mut book = self.book();
+        book.spend_room(room)?;
         let earliest = book.earliest();
         let id = book.enter(new, owner, |number, process| watch::owner(self.clone(), number, process))?;
         if book.earliest() != earliest {
@@ -166,12 +163,13 @@ impl Ledger {
         self.book().meter.restore(spent);
     }
 
-    /// Takes back the virtual leases whose terms are not to be kept, and says how many.
+    /// The rules have changed: takes back the virtual leases whose terms are not to be kept, and says how many. What is being
+    /// minted must be judged anew.
     pub fn retire(&self, keep: impl Fn(&Terms) -> bool) -> usize {
         self.book().retire(keep)
     }
 
-    /// Ends what runs on any lease; the leases themselves stay.
+    /// Ends what runs on any lease, and what is on its way to be one; the leases themselves stay.
     pub fn cut_all(&self) {
         self.book().cut_all();
     }
@@ -200,26 +198,6 @@ impl Ledger {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Room for one lease, given back by being dropped.
-#[must_use = "room that is dropped is somebody else's"]
-pub struct Room {
-    ledger: Ledger,
-    uid: u32,
-}
-
-impl Room {
-    /// Enters the lease that the room was kept for. With an owner it lives at most as long as that process.
-    pub fn enter(self, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
-        self.ledger.entered(new, owner)
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.ledger.book().give_room(self.uid);
     }
 }
 

@@ -140,6 +140,7 @@ impl Book {
 
     /// Takes back the virtual leases that the rules do not give any more.
     pub(super) fn retire(&mut self, keep: impl Fn(&Terms) -> bool) -> usize {
+        self.outdate_rooms();
         let doomed = self.numbers(|terms| terms.kind == Kind::Virtual && !keep(terms));
         for number in &doomed {
             self.remove(*number, "revoked");
@@ -153,9 +154,10 @@ impl Book {
         number.map(|number| self.remove(number, "frozen")).is_some()
     }
 
-    /// Everything that runs on a lease ends; the leases themselves stay.
+    /// Everything that runs on a lease or is on its way to be one ends; the leases themselves stay.
     pub(super) fn cut_all(&mut self) {
         self.cuts.clear();
+        self.clear_rooms(|_| true);
     }
 
     /// How the key or the ticket with this digest ended, if that is remembered.

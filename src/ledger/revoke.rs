@@ -24,7 +24,7 @@ pub enum Which {
 /// What a revocation did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Revoked {
-    /// Leases taken back.
+    /// Leases taken back, and those that were being minted.
     pub leases: usize,
     /// Of these, tokens that live on at the provider.
     pub upstream: usize,
@@ -45,11 +45,11 @@ impl Book {
                 let own = |number: &u32| self.terms(*number).is_some_and(|terms| terms.uid == *uid);
                 self.slots.find(*id).filter(own).into_iter().collect()
             }
-            Which::Key(key) => self.numbers(|terms| terms.key == *key),
-            Which::Peer(selector) => self.numbers(|terms| is_of(terms, selector)),
-            Which::All => self.numbers(|_| true),
+            Which::Key(_) | Which::Peer(_) | Which::All => self.numbers(|terms| which.means(terms)),
         };
-        let mut revoked = Revoked { leases: chosen.len(), unread: self.unread(which), ..Default::default() };
+        let under_way = self.clear_rooms(|terms| which.means(terms));
+        let (leases, unread) = (chosen.len() + under_way, self.unread(which));
+        let mut revoked = Revoked { leases, unread, ..Default::default() };
         for number in chosen {
             let upstream = self.terms(number).is_some_and(|terms| terms.kind == Kind::Upstream);
             let slot = self.remove(number, "revoked");
@@ -66,7 +66,20 @@ impl Book {
         let Which::Peer(selector) = which else { return 0 };
         let name = selector.fact.name();
         let tells = |text: &String| text.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
-        self.numbers(|terms| !terms.peer.iter().any(tells) && !is_of(terms, selector)).len()
+        let unread = |terms: &Terms| !terms.peer.iter().any(tells) && !is_of(terms, selector);
+        self.numbers(unread).len() + self.rooms.count(unread)
+    }
+}
+
+impl Which {
+    /// Whether all leases of such terms are meant: what is told by its id is not.
+    fn means(&self, terms: &Terms) -> bool {
+        match self {
+            Self::Id(_) | Self::OwnId(..) | Self::Node(..) => false,
+            Self::Key(key) => terms.key == *key,
+            Self::Peer(selector) => is_of(terms, selector),
+            Self::All => true,
+        }
     }
 }
 

@@ -107,6 +107,38 @@ fn revoking_tells_what_lives_on_upstream() {
     assert_eq!(ledger.revoke(&Which::Id(id)), Revoked::default(), "an id never comes to mean another lease");
 }
 
+#[test]
+fn what_takes_back_leases_takes_back_those_that_are_being_minted() {
+    let (ledger, _winder, clock) = ledger(2, 2);
+    let new = |uid| lease(&clock, uid, Kind::Virtual, 60, uid as u8);
+    let room = |uid| ledger.room(new(uid).terms).unwrap();
+    let of_two = Which::Peer("uid:2".parse().unwrap());
+    for (which, meant) in [(Which::All, 2), (Which::Key("dashscope/main".parse().unwrap()), 2), (of_two, 1)] {
+        let (one, two) = (room(1), room(2));
+        assert_eq!(ledger.revoke(&which), Revoked { leases: meant, ..Revoked::default() }, "{which:?}");
+        assert_eq!(two.enter(new(2), None), Err(Full::Revoked));
+        assert_eq!(one.enter(new(1), None).is_err(), meant == 2, "{which:?}");
+        ledger.revoke(&Which::All);
+        assert!(ledger.room(new(1).terms).unwrap().enter(new(1), None).is_ok(), "who asks anew is served");
+        ledger.revoke(&Which::All);
+    }
+    let rooms = [room(3), room(3)];
+    ledger.cut_all();
+    assert!(room(3).enter(new(3), None).is_ok(), "what was taken back keeps nobody's place");
+    let ended = rooms.map(|room| room.enter(new(3), None));
+    assert_eq!((ended, ledger.count()), ([Err(Full::Revoked); 2], 1));
+    let others = [Which::Key("dashscope/other".parse().unwrap()), Which::Peer("unit:ci.service".parse().unwrap())];
+    let kept = room(3);
+    assert_eq!(others.map(|which| ledger.revoke(&which).unread), [0, 2]);
+    assert!(kept.enter(new(4), None).is_ok());
+    ledger.revoke(&Which::All);
+    let (old, mut new_rules) = (room(3), room(3));
+    assert_eq!(ledger.retire(|_| true), 0);
+    assert_eq!(old.enter(new(5), None), Err(Full::Rules));
+    new_rules.renew();
+    assert!(new_rules.enter(new(5), None).is_ok(), "it was judged by the rules of now");
+}
+
 #[tokio::test]
 async fn virtual_leases_die_with_their_owner_and_upstream_ones_stay_listed() {
     let (ledger, _winder, clock) = ledger(9, 9);

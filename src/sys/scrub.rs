@@ -89,6 +89,20 @@ where
     })
 }
 
+/// Does `work` that may wait for a disk, or takes long, on such a thread, and keeps the loop free meanwhile. It is done to its
+/// end, whether or not anybody waits for it.
+///
+/// # Errors
+/// There is no thread, or it ended without a result.
+pub async fn beside<R>(work: impl FnOnce() -> R + Send + 'static) -> std::io::Result<R>
+where
+    R: Send + 'static,
+{
+    let (tell, told) = tokio::sync::oneshot::channel();
+    thread(move || drop(tell.send(work())))?;
+    told.await.map_err(|_| std::io::ErrorKind::Interrupted.into())
+}
+
 /// Calls `work` and wipes what a hash or a cipher leaves of its input on the stack, before anything else is made there:
 /// a value with gaps takes along what lay in them, and may live for long. For work that goes no deeper than that.
 pub fn apart<R>(work: impl FnOnce() -> R) -> R {

@@ -45,6 +45,8 @@ pub struct UpstreamOptions {
     pub body_bytes: usize,
     /// How long a connection that was never used is kept ready.
     pub warm_idle: Duration,
+    /// Connections to one place with one key that are kept between calls.
+    pub kept_connections: usize,
     /// Whether a provider's name may lead into a private network.
     pub private: Private,
 }
@@ -112,7 +114,8 @@ impl Upstream {
     pub fn new(options: UpstreamOptions, clock: Clock) -> Result<Self, TlsError> {
         let tls = tls::client(options.ca_file.as_deref())?;
         let pool = Pool::new(tls, &options);
-        let lanes = Lanes::new(pool.clone(), options.warm_idle.max(Duration::from_secs(1)));
+        let idle = options.warm_idle.max(Duration::from_secs(1));
+        let lanes = Lanes::new(pool.clone(), idle, options.kept_connections);
         Ok(Self { pool, lanes, reached: reached::Memory::new(clock), options })
     }
 

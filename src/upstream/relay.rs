@@ -71,14 +71,13 @@ pub(super) struct Lanes {
     pool: Pool,
     kept: Arc<Mutex<Kept>>,
     idle: Duration,
+    /// For one lane.
+    most: usize,
 }
 
-/// Connections that are kept for one lane.
-const MOST_IDLE: usize = 64;
-
 impl Lanes {
-    pub(super) fn new(pool: Pool, idle: Duration) -> Self {
-        Self { pool, kept: Arc::default(), idle }
+    pub(super) fn new(pool: Pool, idle: Duration, most: usize) -> Self {
+        Self { pool, kept: Arc::default(), idle, most }
     }
 
     /// Makes one call; a kept connection that turns out to be closed costs another try, and nothing is sent twice.
@@ -147,7 +146,7 @@ impl Lanes {
         let mut kept = self.kept();
         let alone = kept.is_empty();
         let lane = kept.entry(lane).or_default();
-        if lane.len() < MOST_IDLE {
+        if lane.len() < self.most {
             lane.push(idle);
         }
         drop(kept);

@@ -1,5 +1,5 @@
 //! From a passphrase or a key file to the vault's root key, and from that to a key for each purpose.
-//! It must never leave a root key outside a page, nor work on a passphrase on the loop's own thread.
+//! It must never leave a root key outside a page, nor work on a passphrase, or wait for a key file, on the loop's own thread.
 
 use super::{
     error::UnlockError,
@@ -13,7 +13,6 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use std::path::{Path, PathBuf};
-use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 /// Bytes of every key here.
@@ -80,10 +79,14 @@ pub fn create_key_file(path: &Path) -> Result<(), UnlockError> {
 
 /// The root key, in a page of its own.
 pub(super) async fn root(with: UnlockWith, kdf: Kdf, salt: [u8; SALT]) -> Result<Secret, UnlockError> {
+    scrub::beside(move || derived(with, kdf, &salt)).await?
+}
+
+fn derived(with: UnlockWith, kdf: Kdf, salt: &[u8; SALT]) -> Result<Secret, UnlockError> {
     match (with, kdf) {
-        (UnlockWith::Passphrase(words), Kdf::Argon2id(cost)) => on_a_thread(words, cost, salt).await,
-        (UnlockWith::KeyFile(path), Kdf::Hkdf) => from_key(&file::read_private(&path, KEY_FILE_MAX)?, &salt),
-        (UnlockWith::Credential { directory, name }, Kdf::Hkdf) => from_key(&credential(&directory, &name)?, &salt),
+        (UnlockWith::Passphrase(words), Kdf::Argon2id(cost)) => from_passphrase(&words, cost, salt),
+        (UnlockWith::KeyFile(path), Kdf::Hkdf) => from_key(&file::read_private(&path, KEY_FILE_MAX)?, salt),
+        (UnlockWith::Credential { directory, name }, Kdf::Hkdf) => from_key(&credential(&directory, &name)?, salt),
         (_, kdf) => Err(UnlockError::Means { needs: kdf.means() }),
     }
 }
@@ -98,20 +101,10 @@ pub(super) fn subkey(root: &Secret, label: &str, context: &[u8]) -> Option<Zeroi
     Some(key)
 }
 
-async fn on_a_thread(words: Secret, cost: Cost, salt: [u8; SALT]) -> Result<Secret, UnlockError> {
+fn from_passphrase(words: &Secret, cost: Cost, salt: &[u8; SALT]) -> Result<Secret, UnlockError> {
     if words.is_empty() {
         return Err(UnlockError::EmptyPassphrase);
     }
-    let (tell, told) = oneshot::channel();
-    scrub::thread(move || {
-        // The asker may have gone away.
-        let _ = tell.send(from_passphrase(&words, cost, &salt));
-    })
-    .map_err(UnlockError::Thread)?;
-    told.await.unwrap_or(Err(UnlockError::Memory))
-}
-
-fn from_passphrase(words: &Secret, cost: Cost, salt: &[u8; SALT]) -> Result<Secret, UnlockError> {
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(KEY)).map_err(|_| UnlockError::Memory)?;
     let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     in_a_page(|room| words.expose(|words| argon.hash_password_into(words, salt, room)).is_ok())

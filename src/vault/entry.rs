@@ -50,11 +50,27 @@ pub struct Listed {
     pub quarantine: Option<Quarantine>,
 }
 
+/// A key in a page of its own, of which no more is known than its fingerprint.
+pub(super) struct Kept {
+    pub(super) key: Arc<Secret>,
+    fingerprint: Fingerprint,
+}
+
+impl Kept {
+    pub(super) fn new(key: &[u8]) -> Result<Self, PageError> {
+        Ok(Self { key: Arc::new(Secret::keep(key)?), fingerprint: fingerprint(key) })
+    }
+
+    /// The fingerprint is its own, whatever `meta` says.
+    pub(super) fn entry(self, meta: KeyMeta) -> Entry {
+        Entry { meta: KeyMeta { fingerprint: self.fingerprint, ..meta }, key: self.key, quarantine: None }
+    }
+}
+
 impl Entry {
     /// An entry with a page of its own; the fingerprint becomes that of `key`.
-    pub(super) fn new(mut meta: KeyMeta, key: &[u8]) -> Result<Self, PageError> {
-        meta.fingerprint = fingerprint(key);
-        Ok(Self { meta, key: Arc::new(Secret::keep(key)?), quarantine: None })
+    pub(super) fn new(meta: KeyMeta, key: &[u8]) -> Result<Self, PageError> {
+        Ok(Kept::new(key)?.entry(meta))
     }
 
     /// Its quarantine, for the time in which its name is not known.

@@ -1,6 +1,6 @@
 //! What can go wrong in the vault, by who is to blame. No error may quote a byte of a key, a passphrase or a key file.
 
-use super::{derive::Means, header::HeaderError};
+use super::{derive::Means, header::HeaderError, state::Overtaken};
 use crate::{
     model::KeyName,
     sys::{file::FileError, page::PageError},
@@ -215,7 +215,28 @@ pub enum UnlockError {
     /// Argon2id's memory.
     #[error("there is not enough memory to work on the passphrase")]
     Memory,
-    /// A thread to work on the passphrase.
-    #[error("there is no thread to work on the passphrase: {0}")]
-    Thread(std::io::Error),
+    /// A thread to work on it.
+    #[error("there is no thread to open the vault on: {0}")]
+    Thread(#[from] std::io::Error),
+    /// Somebody's, who locked it after this unlock had begun.
+    #[error("the vault was locked while it was being opened: it stays so; unlock it again")]
+    Overtaken,
+}
+
+impl From<Overtaken> for LendError {
+    fn from(Overtaken: Overtaken) -> Self {
+        Self::Locked
+    }
+}
+
+impl From<Overtaken> for ChangeError {
+    fn from(overtaken: Overtaken) -> Self {
+        Self::Lend(overtaken.into())
+    }
+}
+
+impl From<Overtaken> for UnlockError {
+    fn from(Overtaken: Overtaken) -> Self {
+        Self::Overtaken
+    }
 }

@@ -4,7 +4,7 @@
 use super::{
     entry::Entries,
     error::{OpenError, SaveError},
-    head::{self, Head},
+    head,
     header::Header,
     seal,
 };
@@ -52,24 +52,13 @@ impl Files {
         }
     }
 
-    /// What the head says; a head that is missing, damaged or another vault's is lost.
-    pub(super) fn head(&self, root: &Secret) -> Result<Head, FileError> {
+    /// The head's bytes, if they can be a head's.
+    pub(super) fn head(&self) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
         match file::read_private(&self.head, head::LEN) {
-            Ok(bytes) => Ok(head::read(root, &bytes)),
-            Err(FileError::Missing { .. } | FileError::TooLarge { .. }) => Ok(Head::Lost),
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(FileError::Missing { .. } | FileError::TooLarge { .. }) => Ok(None),
             Err(fault) => Err(fault),
         }
-    }
-
-    /// Seals and writes at once, where nobody is kept waiting.
-    pub(super) fn save(
-        &self,
-        root: &Secret,
-        header: &Header,
-        generation: u64,
-        entries: &Entries,
-    ) -> Result<(), SaveError> {
-        self.write(&Sealed::new(root, header, generation, entries)?)
     }
 
     /// Writes the vault, then its head.
@@ -77,16 +66,11 @@ impl Files {
     /// # Errors
     /// The vault was not written. A head that was not is no error: it is behind then, and the next one is not.
     pub(super) fn write(&self, sealed: &Sealed) -> Result<(), SaveError> {
-        file::replace(&self.vault, 0o600, &sealed.vault)?;
+        if let Some(vault) = &sealed.vault {
+            file::replace(&self.vault, 0o600, vault)?;
+        }
         self.write_head(&sealed.head, sealed.generation);
         Ok(())
-    }
-
-    /// Writes the head, or says in the log why not.
-    pub(super) fn save_head(&self, root: &Secret, generation: u64) {
-        if let Some(bytes) = head::written(root, generation) {
-            self.write_head(&bytes, generation);
-        }
     }
 
     fn write_head(&self, bytes: &[u8], generation: u64) {
@@ -96,10 +80,10 @@ impl Files {
     }
 }
 
-/// Both files' bytes. Nothing in them is secret.
+/// Both files' bytes, or the head's alone. Nothing in them is secret.
 pub(super) struct Sealed {
     pub(super) generation: u64,
-    vault: Vec<u8>,
+    vault: Option<Vec<u8>>,
     head: Vec<u8>,
 }
 
@@ -108,7 +92,12 @@ impl Sealed {
         let mut header = *header;
         getrandom::fill(&mut header.nonce).map_err(|_| SaveError::Random)?;
         let vault = seal::seal(root, &header, generation, entries)?;
+        Ok(Self { vault: Some(vault), ..Self::head(root, generation)? })
+    }
+
+    /// The head of a vault that is there.
+    pub(super) fn head(root: &Secret, generation: u64) -> Result<Self, SaveError> {
         let head = head::written(root, generation).ok_or(SaveError::Gone)?;
-        Ok(Self { generation, vault, head })
+        Ok(Self { generation, vault: None, head })
     }
 }

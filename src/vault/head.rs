@@ -18,6 +18,16 @@ pub(super) enum Head {
     At(u64),
 }
 
+impl Head {
+    /// The last number that it knows of; 0 is before the first.
+    pub(super) fn number(self) -> u64 {
+        match self {
+            Self::Lost => 0,
+            Self::At(number) => number,
+        }
+    }
+}
+
 /// The head file's bytes. `None` when the root key was wiped.
 pub(super) fn written(root: &Secret, generation: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(LEN);

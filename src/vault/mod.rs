@@ -11,6 +11,7 @@ mod files;
 mod head;
 mod header;
 mod seal;
+mod state;
 mod unlock;
 mod write;
 
@@ -30,9 +31,9 @@ use crate::{
     secret::Secret,
 };
 use delay::Delay;
-use entry::{Entries, Entry, KEY_MAX, Mark};
+use entry::{Entry, KEY_MAX, Kept, Mark};
 use files::Files;
-use header::Header;
+use state::{Open, Since, State};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -59,7 +60,7 @@ pub struct Vault {
     clock: Clock,
     delay: Mutex<Delay>,
     /// Never held over a write.
-    state: Arc<Mutex<Option<Open>>>,
+    state: Arc<Mutex<State>>,
     /// Held by who writes, or reads what is written; taken before `state`.
     writing: Arc<tokio::sync::Mutex<()>>,
     /// Quarantines of the keys that are locked away, by what may be known of those. Taken under `state` alone.
@@ -79,16 +80,6 @@ impl From<(Listed, u64)> for Changed {
     fn from((key, generation): (Listed, u64)) -> Self {
         Self { key, generation }
     }
-}
-
-/// What an unlocked vault has in memory.
-struct Open {
-    root: Secret,
-    header: Header,
-    generation: u64,
-    entries: Entries,
-    /// Whether a use was noted since the last write.
-    used: bool,
 }
 
 impl Vault {
@@ -131,30 +122,29 @@ impl Vault {
         self.with(|open| Ok(open.lent(permit)?.meta.provider.clone()))
     }
 
-    /// Wipes every key and the vault's own from memory, names too. Waits for loans to end: they last microseconds.
+    /// Wipes every key and the vault's own from memory, names too, also those that are on their way in: an unlock or a
+    /// change that has begun comes to nothing, unless it is being written already. Waits for loans to end: they last
+    /// microseconds.
     pub fn lock(&self) {
         // Taken first, so that nobody has to wait for the mutex while a loan ends.
         let taken = {
             let mut state = self.state();
-            if let Some(open) = state.as_ref() {
+            if let Some(open) = state.open.as_ref() {
                 *self.quarantined() = open.entries.values().filter_map(Entry::quarantined).collect();
             }
-            state.take()
+            state.lock()
         };
-        if let Some(open) = taken {
-            open.root.wipe();
-            open.entries.values().for_each(|entry| entry.key.wipe());
-        }
+        taken.wipe();
     }
 
     /// Whether there is nothing to lend.
     pub fn is_locked(&self) -> bool {
-        self.state().is_none()
+        self.state().open.is_none()
     }
 
     /// The number of the last write, for the audit's record; none while locked.
     pub fn generation(&self) -> Option<u64> {
-        self.state().as_ref().map(|open| open.generation)
+        self.state().open.as_ref().map(|open| open.generation)
     }
 
     /// All keys in the order of their names.
@@ -179,12 +169,13 @@ impl Vault {
     /// The name is taken, a limit is reached, or it can't be written; the vault is then as it was.
     pub async fn put(&self, meta: KeyMeta, key: Secret, limits: Limits) -> Result<Changed, ChangeError> {
         let created = self.clock.wall();
-        self.change(|entries| {
+        let (since, kept) = self.kept(key)?;
+        self.change(since, |entries| {
             if entries.contains_key(&meta.name) {
                 return Err(ChangeError::Exists(meta.name));
             }
             entry::room_for(&meta, entries, limits)?;
-            let entry = kept(KeyMeta { created, rotated: None, last_used: None, ..meta }, &key)?;
+            let entry = kept.entry(KeyMeta { created, rotated: None, last_used: None, ..meta });
             let listed = entry.listed();
             entries.insert(entry.meta.name.clone(), entry);
             Ok(listed)
@@ -199,9 +190,10 @@ impl Vault {
     /// Locked, unknown, or it can't be written; the old key then stays.
     pub async fn rotate(&self, name: &KeyName, key: Secret) -> Result<Changed, ChangeError> {
         let now = self.clock.wall();
-        self.change(|entries| {
+        let (since, kept) = self.kept(key)?;
+        self.change(since, |entries| {
             let old = entries.get_mut(name).ok_or_else(|| LendError::Unknown(name.clone()))?;
-            *old = kept(KeyMeta { rotated: Some(now), ..old.meta.clone() }, &key)?;
+            *old = kept.entry(KeyMeta { rotated: Some(now), ..old.meta.clone() });
             Ok(old.listed())
         })
         .await
@@ -213,7 +205,7 @@ impl Vault {
     /// # Errors
     /// Locked, unknown, or it can't be written; the key then stays.
     pub async fn remove(&self, name: &KeyName) -> Result<Changed, ChangeError> {
-        self.change(|entries| match entries.remove(name) {
+        self.change(self.now(), |entries| match entries.remove(name) {
             Some(entry) => Ok(entry.listed()),
             None => Err(LendError::Unknown(name.clone()).into()),
         })
@@ -228,7 +220,7 @@ impl Vault {
     /// Unknown.
     pub fn quarantine(&self, name: &KeyName, refused: &Fingerprint, reason: &str) -> Result<(), LendError> {
         let quarantine = Quarantine { since: self.clock.wall(), reason: reason.to_owned() };
-        match self.state().as_mut() {
+        match self.state().open.as_mut() {
             None => drop(self.quarantined().entry(entry::mark(name, refused)).or_insert(quarantine)),
             Some(open) => {
                 let entry = open.entry(name)?;
@@ -279,36 +271,36 @@ impl Vault {
     }
 
     fn with<R>(&self, see: impl FnOnce(&mut Open) -> Result<R, LendError>) -> Result<R, LendError> {
-        see(self.state().as_mut().ok_or(LendError::Locked)?)
+        see(self.state().open.as_mut().ok_or(LendError::Locked)?)
+    }
+
+    /// A key in a page of its own, before anything is waited for: from here on a lock gets at it. What it came in is wiped.
+    fn kept(&self, key: Secret) -> Result<(Since, Kept), ChangeError> {
+        let since = {
+            let state = self.state();
+            // Not into a vault that is locked, where it would wait for its turn in vain.
+            state.open.as_ref().ok_or(LendError::Locked)?;
+            state.now()
+        };
+        let kept = key.expose(|bytes| match bytes.len() {
+            1..=KEY_MAX => Kept::new(bytes).map_err(|fault| ChangeError::Save(fault.into())),
+            found => Err(ChangeError::Length { found, max: KEY_MAX }),
+        })?;
+        self.state().hold(since, [&kept.key])?;
+        Ok((since, kept))
+    }
+
+    fn now(&self) -> Since {
+        self.state().now()
     }
 
     fn quarantined(&self) -> MutexGuard<'_, BTreeMap<Mark, Quarantine>> {
         self.quarantined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self) -> MutexGuard<'_, Option<Open>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Open {
-    fn entry(&mut self, name: &KeyName) -> Result<&mut Entry, LendError> {
-        self.entries.get_mut(name).ok_or_else(|| LendError::Unknown(name.clone()))
-    }
-
-    fn lent(&mut self, permit: &Permit) -> Result<&Entry, LendError> {
-        match self.entry(permit.key())? {
-            entry if entry.quarantine.is_none() => Ok(entry),
-            entry => Err(LendError::Quarantined(entry.meta.name.clone())),
-        }
-    }
-}
-
-fn kept(meta: KeyMeta, key: &Secret) -> Result<Entry, ChangeError> {
-    key.expose(|bytes| match bytes.len() {
-        1..=KEY_MAX => Entry::new(meta, bytes).map_err(|fault| ChangeError::Save(fault.into())),
-        found => Err(ChangeError::Length { found, max: KEY_MAX }),
-    })
 }
 
 #[cfg(test)]

@@ -2,19 +2,22 @@
 //! never wait under a lock.
 
 use super::{
-    Open, OpenError, SaveError, UnlockError, Vault,
+    Open, OpenError, SaveError, Since, UnlockError, Vault,
     delay::Delay,
     derive::{self, Means, UnlockWith},
     entry::Entries,
+    files::{Files, Sealed},
     head::{self, Head},
     header::{Cost, Header, Kdf},
     seal::{self, UnsealError},
+    write::Turn,
 };
-use crate::{clock::Clock, secret::Secret};
+use crate::{clock::Clock, secret::Secret, sys::scrub};
 use std::{
     path::PathBuf,
-    sync::{MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
 };
+use zeroize::Zeroizing;
 
 /// What is done about a vault that is older than its head says, or has lost its head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,11 +44,13 @@ impl Vault {
         };
         let mut header = Header { kdf, salt: [0; 16], check: [0; 16], nonce: [0; 24] };
         getrandom::fill(&mut header.salt).map_err(|_| UnlockError::Random)?;
-        let root = derive::root(with, kdf, header.salt).await?;
+        let root = Arc::new(derive::root(with, kdf, header.salt).await?);
         header.check = seal::check_value(&root).ok_or(SaveError::Gone)?;
         let open = Open { root, header, generation: 1, entries: Entries::new(), used: false };
-        vault.files.save(&open.root, &open.header, open.generation, &open.entries)?;
-        *vault.state() = Some(open);
+        vault.files.write(&open.sealed()?)?;
+        let since = vault.now();
+        vault.state().hold(since, open.secrets())?;
+        vault.state().open = Some(open);
         Ok(vault)
     }
 
@@ -58,27 +63,25 @@ impl Vault {
     }
 
     /// Opens the vault; nothing happens if it is open. A passphrase is worked on by a thread of its own, and counts as
-    /// wrong from the beginning until it proved right: so nobody tries two at a time.
+    /// wrong from the beginning until it proved right: so nobody tries two at a time. A lock that comes meanwhile wins.
     ///
     /// # Errors
     /// See [`UnlockError`]; [`UnlockError::Wait`] comes at once, nothing sleeps.
     pub async fn unlock(&self, with: UnlockWith, rollback: Rollback) -> Result<(), UnlockError> {
+        let since = self.now();
         if !self.is_locked() {
             return Ok(());
         }
-        let means = with.means();
-        let (_, header) = self.files.read()?;
+        let (means, files) = (with.means(), self.files.clone());
+        let (_, header) = scrub::beside(move || files.read()).await??;
         if means != header.kdf.means() {
             return Err(UnlockError::Means { needs: header.kdf.means() });
         }
         if means == Means::Passphrase {
             self.delay().begin(self.clock.boot()).map_err(|seconds| UnlockError::Wait { seconds })?;
         }
-        let root = derive::root(with, header.kdf, header.salt).await?;
-        // A write that is under way ends first: what is read is what will be there.
-        let turn = self.writing.lock().await;
-        let opened = self.install(root, means, rollback);
-        drop(turn);
+        let root = Arc::new(derive::root(with, header.kdf, header.salt).await?);
+        let opened = self.opened(Opening { since, root, means, rollback }).await;
         match opened {
             Err(UnlockError::WrongPassphrase) => self.delay().wrong(self.clock.boot()),
             // What is found behind the right passphrase is not its guesser's fault.
@@ -90,50 +93,96 @@ impl Vault {
         opened
     }
 
-    /// Reads the file anew, under the lock: it may have changed while the passphrase was worked on.
-    fn install(&self, root: Secret, means: Means, rollback: Rollback) -> Result<(), UnlockError> {
-        let mut state = self.state();
-        if state.is_some() {
+    /// Reads the files anew: they may have changed while the passphrase was worked on.
+    async fn opened(&self, opening: Opening) -> Result<(), UnlockError> {
+        self.state().hold(opening.since, [&opening.root])?;
+        // A write that is under way ends first: what is read is what will be there.
+        let turn = self.writing.clone().lock_owned().await;
+        if !self.is_locked() {
             return Ok(());
         }
-        let (file, header) = self.files.read()?;
-        let contents = seal::unseal(&root, &file).map_err(|fault| self.told(fault, means))?;
-        let mut open = Open { root, header, generation: contents.generation, entries: contents.entries, used: false };
-        let head = self.files.head(&open.root)?;
-        match (head::judge(open.generation, head), rollback) {
-            (Ok(()), _) if head == Head::At(open.generation) => {}
+        let files = self.files.clone();
+        let found = scrub::beside(move || Found::read(&files)).await??;
+        let (open, due) = self.unsealed(&opening, &found)?;
+        let _turn = match due {
+            None => turn,
+            Some(due) => self.written(due, turn).await?,
+        };
+        self.install(opening.since, open)
+    }
+
+    /// What the files hold, and what must be written before it counts. From here on a lock gets at its pages.
+    fn unsealed(&self, opening: &Opening, found: &Found) -> Result<(Open, Option<Sealed>), UnlockError> {
+        let mut state = self.state();
+        state.stands(opening.since)?;
+        let contents = seal::unseal(&opening.root, &found.file).map_err(|fault| told(fault, opening.means))?;
+        let (root, header, generation) = (opening.root.clone(), found.header, contents.generation);
+        let mut open = Open { root, header, generation, entries: contents.entries, used: false };
+        let head = found.head.as_ref().map_or(Head::Lost, |bytes| head::read(&open.root, bytes));
+        let due = match (head::judge(generation, head), opening.rollback) {
+            (Ok(()), _) if head == Head::At(generation) => None,
             // A crash came between the two writes.
-            (Ok(()), _) => self.files.save_head(&open.root, open.generation),
+            (Ok(()), _) => Some(Sealed::head(&open.root, generation)?),
             (Err(fault), Rollback::Refuse) => return Err(fault),
-            (Err(_), Rollback::Accept) => self.begin_anew(&mut open, head)?,
-        }
+            (Err(_), Rollback::Accept) => {
+                open.generation = generation.max(head.number()) + 1;
+                Some(open.sealed()?)
+            }
+        };
+        state.hold(opening.since, open.secrets())?;
+        Ok((open, due))
+    }
+
+    /// The turn goes along: it ends with the write, though nobody waits for it any more.
+    async fn written(&self, due: Sealed, turn: Turn) -> Result<Turn, UnlockError> {
+        let files = self.files.clone();
+        let (written, turn) = scrub::beside(move || (files.write(&due), turn)).await?;
+        Ok(written.map(|()| turn)?)
+    }
+
+    fn install(&self, since: Since, mut open: Open) -> Result<(), UnlockError> {
+        let mut state = self.state();
+        state.stands(since)?;
         let mut quarantined = std::mem::take(&mut *self.quarantined());
         for entry in open.entries.values_mut() {
             entry.quarantine = quarantined.remove(&entry.mark());
         }
-        *state = Some(open);
+        state.open = Some(open);
         Ok(())
-    }
-
-    fn begin_anew(&self, open: &mut Open, head: Head) -> Result<(), SaveError> {
-        let known = match head {
-            Head::At(known) => known,
-            Head::Lost => 0,
-        };
-        open.generation = open.generation.max(known) + 1;
-        self.files.save(&open.root, &open.header, open.generation, &open.entries)
-    }
-
-    fn told(&self, fault: UnsealError, means: Means) -> UnlockError {
-        match (fault, means) {
-            (UnsealError::Key, Means::Passphrase) => UnlockError::WrongPassphrase,
-            (UnsealError::Key, Means::Key) => UnlockError::WrongKey,
-            (UnsealError::Damaged | UnsealError::Header, _) => UnlockError::Damaged,
-            (UnsealError::Page(fault), _) => UnlockError::Page(fault),
-        }
     }
 
     fn delay(&self) -> MutexGuard<'_, Delay> {
         self.delay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An unlock whose key is there.
+struct Opening {
+    since: Since,
+    root: Arc<Secret>,
+    means: Means,
+    rollback: Rollback,
+}
+
+/// What lies on the disk. Nothing in it is secret.
+struct Found {
+    file: Zeroizing<Vec<u8>>,
+    header: Header,
+    head: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Found {
+    fn read(files: &Files) -> Result<Self, UnlockError> {
+        let (file, header) = files.read()?;
+        Ok(Self { file, header, head: files.head()? })
+    }
+}
+
+fn told(fault: UnsealError, means: Means) -> UnlockError {
+    match (fault, means) {
+        (UnsealError::Key, Means::Passphrase) => UnlockError::WrongPassphrase,
+        (UnsealError::Key, Means::Key) => UnlockError::WrongKey,
+        (UnsealError::Damaged | UnsealError::Header, _) => UnlockError::Damaged,
+        (UnsealError::Page(fault), _) => UnlockError::Page(fault),
     }
 }

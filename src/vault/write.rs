@@ -1,13 +1,10 @@
 //! A change on its way to the disk: sealed already, written by a thread of its own, and counted in memory once it is
 //! durable. Loans go on meanwhile. It must never see a key, nor be given up half way because its caller left.
 
-use super::{ChangeError, Entries, Open, SaveError, Vault, files::Files, files::Sealed};
+use super::{ChangeError, SaveError, Since, State, Vault, entry::Entries, files::Files, files::Sealed};
 use crate::sys::scrub;
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OwnedMutexGuard;
 
 /// The right to write: one at a time, so that no file is older than the one before it.
 pub(super) type Turn = OwnedMutexGuard<()>;
@@ -19,7 +16,7 @@ struct Write {
     entries: Entries,
     /// Whether it brings uses that were noted.
     used: bool,
-    state: Arc<Mutex<Option<Open>>>,
+    state: Arc<Mutex<State>>,
     _turn: Turn,
 }
 
@@ -28,10 +25,11 @@ impl Vault {
     /// the edit gave, and the number of the write.
     pub(super) async fn change<R>(
         &self,
+        since: Since,
         edit: impl FnOnce(&mut Entries) -> Result<R, ChangeError>,
     ) -> Result<(R, u64), ChangeError> {
         let turn = self.writing.clone().lock_owned().await;
-        let (made, write) = self.begin(turn, edit)?;
+        let (made, write) = self.begin(turn, since, edit)?;
         let generation = write.sealed.generation;
         write.durable().await?;
         Ok((made, generation))
@@ -42,8 +40,9 @@ impl Vault {
     /// # Errors
     /// It can't be written.
     pub async fn flush(&self) -> Result<(), ChangeError> {
+        let since = self.now();
         let turn = self.writing.clone().lock_owned().await;
-        match self.is_used().then(|| self.begin(turn, |_| Ok(()))) {
+        match self.is_used().then(|| self.begin(turn, since, |_| Ok(()))) {
             Some(begun) => Ok(begun?.1.durable().await?),
             None => Ok(()),
         }
@@ -56,22 +55,24 @@ impl Vault {
     /// It can't be sealed, or there is no thread.
     pub fn flush_unawaited(&self) -> Result<(), ChangeError> {
         match self.writing.clone().try_lock_owned() {
-            Ok(turn) if self.is_used() => Ok(self.begin(turn, |_| Ok(()))?.1.unawaited()?),
+            Ok(turn) if self.is_used() => Ok(self.begin(turn, self.now(), |_| Ok(()))?.1.unawaited()?),
             _ => Ok(()),
         }
     }
 
     fn is_used(&self) -> bool {
-        self.state().as_ref().is_some_and(|open| open.used)
+        self.state().open.as_ref().is_some_and(|open| open.used)
     }
 
     fn begin<R>(
         &self,
         turn: Turn,
+        since: Since,
         edit: impl FnOnce(&mut Entries) -> Result<R, ChangeError>,
     ) -> Result<(R, Write), ChangeError> {
         let mut state = self.state();
-        let open = state.as_mut().ok_or(super::LendError::Locked)?;
+        state.stands(since)?;
+        let open = state.open.as_mut().ok_or(super::LendError::Locked)?;
         let mut entries = open.entries.clone();
         let made = edit(&mut entries)?;
         // A number that was tried is spent: a write that failed at its very end may still be on the disk.
@@ -86,12 +87,7 @@ impl Vault {
 impl Write {
     /// Comes back when it is on the disk. It gets there, or fails, whether or not anybody waits.
     async fn durable(self) -> Result<(), SaveError> {
-        let (tell, told) = oneshot::channel();
-        scrub::thread(move || {
-            let _ = tell.send(self.finish());
-        })
-        .map_err(SaveError::Thread)?;
-        told.await.unwrap_or_else(|_| Err(SaveError::Thread(io::ErrorKind::Interrupted.into())))
+        scrub::beside(move || self.finish()).await.map_err(SaveError::Thread)?
     }
 
     fn unawaited(self) -> Result<(), SaveError> {
@@ -106,7 +102,7 @@ impl Write {
     fn finish(self) -> Result<(), SaveError> {
         let written = self.files.write(&self.sealed);
         // Locked meanwhile: the next unlock reads what was written.
-        if let Some(open) = self.state.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(open) = self.state.lock().unwrap_or_else(PoisonError::into_inner).open.as_mut() {
             match written {
                 Ok(()) => open.become_of(self.entries),
                 Err(_) => open.used |= self.used,
@@ -116,25 +112,16 @@ impl Write {
     }
 }
 
-impl Open {
-    /// Takes a change. What it did not touch has news of its own by now: uses, quarantines.
-    fn become_of(&mut self, mut entries: Entries) {
-        for (name, entry) in &mut entries {
-            if let Some(now) = self.entries.get(name).filter(|now| Arc::ptr_eq(&now.key, &entry.key)) {
-                *entry = now.clone();
-            }
-        }
-        self.entries = entries;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
         super::tests::{Home, add, lent, name},
         *,
     };
-    use crate::vault::Rollback;
+    use crate::{
+        secret::Secret,
+        vault::{Rollback, entry::tests::meta},
+    };
     use std::{
         future::Future,
         pin::{Pin, pin},
@@ -159,7 +146,7 @@ mod tests {
     /// A write in the middle: sealed, and not on the disk yet.
     async fn writing(vault: &Vault) -> Write {
         let turn = vault.writing.clone().lock_owned().await;
-        vault.begin(turn, |_| Ok(())).unwrap().1
+        vault.begin(turn, vault.now(), |_| Ok(())).unwrap().1
     }
 
     #[tokio::test]
@@ -191,6 +178,25 @@ mod tests {
         write.durable().await.unwrap();
         adding.await.unwrap();
         assert_eq!(vault.list().unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_lock_wipes_the_key_of_a_change_that_is_being_written_and_the_write_goes_on_from_sealed_bytes() {
+        let home = Home::new();
+        let vault = with_key(&home).await;
+        let (since, kept) = vault.kept(Secret::copied(b"sk-two")).unwrap();
+        let (turn, page) = (vault.writing.clone().lock_owned().await, kept.key.clone());
+        let entry = kept.entry(meta("b", None));
+        let add = |entries: &mut Entries| {
+            entries.insert(name("b"), entry);
+            Ok(())
+        };
+        let write = vault.begin(turn, since, add).unwrap().1;
+        vault.lock();
+        assert!(page.is_empty());
+        write.durable().await.unwrap();
+        vault.unlock(home.key(), Rollback::Refuse).await.unwrap();
+        assert_eq!((lent(&vault, "a").unwrap(), lent(&vault, "b").unwrap()), (b"sk-one".into(), b"sk-two".into()));
     }
 
     #[tokio::test]

@@ -342,11 +342,11 @@ fn stderr(output: &Output) -> String {
 }
 
 /// A file system of a few pages that can be filled; gone when dropped.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(pub PathBuf);
 
 impl SmallDisk {
     /// None, and one line that says so, where this user may not mount.
-    fn mounted(at: PathBuf, size: &str) -> Option<Self> {
+    pub fn mounted(at: PathBuf, size: &str) -> Option<Self> {
         std::fs::create_dir(&at).unwrap();
         let mount = || {
             Command::new("mount")
@@ -359,6 +359,12 @@ impl SmallDisk {
             return None;
         }
         Some(Self(at))
+    }
+
+    /// Nobody can write to it any more, or everybody again.
+    pub fn remount(&self, how: &str) {
+        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&self.0).status();
+        assert!(done.unwrap().success());
     }
 
     fn fill(&self) {

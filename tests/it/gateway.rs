@@ -41,6 +41,23 @@ fn send(stream: &mut UnixStream, key: &str, method: &str, target: &str, body: &s
     let _ = stream.write_all(head.as_bytes());
 }
 
+#[test]
+fn no_more_connections_are_kept_between_calls_than_allowed() {
+    for (kept, most) in [(0, 4), (1, 3), (64, 2)] {
+        let world = World::with_upstream(&format!("kept_connections = {kept}"));
+        let key = world.virtual_key("");
+        world.studio.always(Fault::SlowHead(Duration::from_millis(300)));
+        for _ in 0..2 {
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| assert_eq!(world.call(&key, "POST", CHAT, QUESTION).status, 200));
+                }
+            });
+        }
+        assert_eq!(world.studio.connections(), most, "{kept}");
+    }
+}
+
 /// A process of its own with a virtual key of its own.
 pub struct Holder {
     shell: Child,

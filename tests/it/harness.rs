@@ -107,8 +107,11 @@ impl World {
             section("vault", format!("[vault]\nunlock = \"file:{directory}/vault.key\"\n")),
         );
         let text = text.replace("DIRECTORY", &directory.to_string());
-        std::fs::write(self.path("sixty.toml"), text).unwrap();
-        std::fs::set_permissions(self.path("sixty.toml"), PermissionsExt::from_mode(0o600)).unwrap();
+        // Whole or not at all: a daemon may read it at any moment, and half a config can be a good one with fewer rules.
+        let fresh = self.path("sixty.toml.new");
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::set_permissions(&fresh, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::rename(fresh, self.path("sixty.toml")).unwrap();
     }
 
     /// Starts the daemon and waits until it answers.

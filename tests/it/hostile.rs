@@ -44,7 +44,7 @@ fn every_limit_has_a_test_that_sets_it() {
     let config = include_str!("../../config/sixty.toml");
     let limits = config.split("[limits]").nth(1).unwrap().split("\n[").next().unwrap();
     let keys: Vec<_> = limits.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key).collect();
-    assert_eq!(keys.len(), 24, "{keys:?}");
+    assert_eq!(keys.len(), 27, "{keys:?}");
     // Only what a test hands to a daemon counts, and not this line.
     let tests = [
         include_str!("hostile.rs"),
@@ -52,6 +52,7 @@ fn every_limit_has_a_test_that_sets_it() {
         include_str!("gateway.rs"),
         include_str!("narrowing.rs"),
         include_str!("attack/patience.rs"),
+        include_str!("loopback.rs"),
         include_str!("attack/packed.rs"),
     ];
     let tests = tests.concat();
@@ -110,6 +111,30 @@ fn a_request_that_came_in_while_the_daemon_stood_still_is_answered() {
             assert_eq!(answer.map(|answer| answer.status), Some(200), "round {round}, connection {n}");
         }
     }
+}
+
+#[test]
+fn of_those_who_are_told_busy_there_are_so_many_and_further_ones_are_closed() {
+    let world = limited("connections_per_uid = 2\nbusy_answers = 1");
+    let _all: Vec<_> = (0..2).map(|_| open(&world)).collect();
+    let silent = connect(&world.broker());
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(over(&mut connect(&world.broker()), &request("GET", "/healthz", None, "close")).is_none());
+    drop(silent);
+    let told = || world.try_http("GET", "/healthz", None).is_some_and(|answer| answer.code() == "busy");
+    assert!(soon(Duration::from_secs(2), told));
+    assert_eq!(world.status()["vault"]["state"], "open");
+}
+
+#[test]
+fn a_head_has_64_lines_and_no_more() {
+    let world = World::new(MINE);
+    let asked = |lines: usize| {
+        let lines: String = (0..lines).map(|line| format!("x-{line}: 1\r\n")).collect();
+        let answer = over(&mut connect(&world.broker()), &format!("GET /healthz HTTP/1.1\r\n{lines}\r\n"));
+        answer.map(|answer| answer.status)
+    };
+    assert_eq!((asked(64), asked(65)), (Some(200), Some(431)));
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn a_program_over_exe_bytes_has_no_hash_and_one_within_has() {
     assert!(right.metadata().unwrap().len() > 1 << 20);
     let world = World::with_key(&format!("[limits]\nexe_bytes = \"1MiB\"\n{rule}"));
     assert_denied(&mint_by(&world, &right, "").output().unwrap());
-    let world = World::with_key(&format!("[limits]\nexe_bytes = \"1024MiB\"\n{rule}"));
+    let world = World::with_key(&format!("[limits]\nexe_hashes = 1\nexe_bytes = \"1024MiB\"\n{rule}"));
     id(&mint_by(&world, &right, "").output().unwrap());
 }
 

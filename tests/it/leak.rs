@@ -4,7 +4,7 @@
 
 mod builds;
 mod calls;
-mod hunt;
+pub mod hunt;
 mod life;
 mod soak;
 mod stack;

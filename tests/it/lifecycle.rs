@@ -219,6 +219,39 @@ fn whoever_revokes_is_told_how_long_the_providers_token_lives_on() {
 }
 
 #[test]
+fn a_revocation_reaches_the_mints_that_are_under_way() {
+    let world = World::with_key(MINE);
+    world.add_key("dashscope/other");
+    let uid = nix::unistd::geteuid();
+    let all = ["key=dashscope/main".to_owned(), format!("peer=uid:{uid}"), "all=true".to_owned()];
+    for (round, which) in all.iter().enumerate() {
+        world.studio.next(Fault::SlowHead(Duration::from_millis(400)));
+        let (answer, revoked) = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| world.mint(UPSTREAM));
+            assert!(soon(5 * SECOND, || world.studio.requests() as usize == 2 * round + 1));
+            let others = world.control_http("DELETE", "/v1/leases?key=dashscope/other", None).json();
+            assert_eq!(others["revoked"], 0, "another key's: {others}");
+            let revoked = world.control_http("DELETE", &format!("/v1/leases?{which}"), None).json();
+            (asking.join().unwrap(), revoked)
+        });
+        assert_eq!(revoked["revoked"], 1, "{which}: {revoked}");
+        assert_eq!(answer.refused(), (503, "unavailable".into()), "{which}");
+        assert_eq!(world.status()["leases"]["live"], 0);
+        assert_eq!(world.mint(UPSTREAM).status, 201, "who asks anew is served");
+        world.control_http("DELETE", "/v1/leases?all=true", None);
+    }
+    let why = |line: &Value| line["reason"] == "taken back while it was minted";
+    assert_eq!(world.audit().iter().filter(|line| why(line)).count(), 3);
+    world.studio.next(Fault::SlowHead(Duration::from_millis(400)));
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| world.mint(UPSTREAM));
+        assert!(soon(5 * SECOND, || world.studio.requests() == 7));
+        world.control_http("DELETE", "/v1/leases?key=dashscope/other", None);
+        assert_eq!(asking.join().unwrap().status, 201, "what was not meant goes on");
+    });
+}
+
+#[test]
 fn a_lease_is_over_when_it_says_so() {
     let world = World::with_key(MINE);
     let body = r#"{"key":"dashscope/main","kind":"virtual","owner":"detached","ttl":1}"#;

@@ -22,6 +22,20 @@ fn a_lock_holds_for_a_mint_that_is_under_way_too() {
 }
 
 #[test]
+fn what_was_asked_before_a_lock_is_not_given_after_the_unlock() {
+    let world = World::with_key(MINE);
+    world.studio.next(Fault::SlowHead(Duration::from_millis(600)));
+    let answer = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| world.mint(UPSTREAM));
+        assert!(soon(5 * SECOND, || world.studio.requests() == 1));
+        assert!(world.sixty(&["lock"]).status.success() && world.sixty(&["unlock"]).status.success());
+        asking.join().unwrap()
+    });
+    assert_eq!(answer.refused(), (503, "unavailable".into()));
+    assert_eq!((world.status()["leases"]["live"].as_u64(), world.mint(UPSTREAM).status), (Some(0), 201));
+}
+
+#[test]
 fn a_locked_vault_gives_nothing_and_an_unlocked_one_all_again() {
     let world = World::with_key(MINE);
     assert_eq!(world.http("GET", "/readyz", None).status, 200);
@@ -109,13 +123,14 @@ fn impatient() -> sixty::upstream::UpstreamOptions {
         total_time: SECOND,
         body_bytes: 4096,
         warm_idle: Duration::ZERO,
+        kept_connections: 0,
     }
 }
 
 /// A broker made of its parts, on a clock that stands still.
 async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty::broker::Broker {
     use sixty::{
-        attest::Attestor,
+        attest::{AttestOptions, Attestor},
         audit::{Audit, AuditOptions, Sync},
         broker::{Broker, BrokerOptions, Debugger, Parts},
         issuer::{Issuer, IssuerOptions, IssuerParts, shared},
@@ -151,7 +166,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 9 }, clock.clone());
     let all = Page { after: None, most: 9, ended: Ended::Shown };
     assert!(ledger.page(None, all).unwrap().leases.is_empty());
-    let attestor = Attestor::new(1 << 20);
+    let attestor = Attestor::new(AttestOptions { exe_bytes: 1 << 20, exe_hashes: 1, tcp_lookups: 1 });
     let (usage, _) = UsageBook::open(UsageOptions { file: None, rows: 9, days: 9 });
     let (prices, rules, budgets) = Default::default();
     let parts = Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock: clock.clone(), rules, budgets };

@@ -167,6 +167,17 @@ fn one_user_cannot_take_all_connections_by_tcp() {
 }
 
 #[test]
+fn callers_by_tcp_take_turns_and_all_are_served() {
+    let world = world("[limits]\ntcp_lookups = 1", "");
+    let key = virtual_key(&world);
+    let answers = std::thread::scope(|scope| {
+        let calling: Vec<_> = (0..8).map(|_| scope.spawn(|| call(&mut connect(&world), &key, HERE).status)).collect();
+        calling.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(answers, [200; 8]);
+}
+
+#[test]
 fn a_port_that_is_taken_is_69_and_says_so() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

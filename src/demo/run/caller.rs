@@ -151,6 +151,7 @@ impl Provider {
             total_time: time,
             body_bytes: 64 << 10,
             warm_idle: Duration::ZERO,
+            kept_connections: 0,
             private: Default::default(),
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(system("no event loop"))?;

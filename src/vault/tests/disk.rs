@@ -1,6 +1,9 @@
 //! What lies on the disk: failed writes, kills, rollbacks, modes, and the manual's test vector.
 
-use super::{super::*, CHEAP, Home, add, lent, meta, name};
+use super::{
+    super::{entry::Entries, header::Header, *},
+    CHEAP, Home, add, lent, meta, name,
+};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::{fs, time::Duration};
 use tempfile::TempDir;
 
 mod disk;
+mod lock;
 
 const LIMITS: Limits = Limits { workspaces_per_account: 10, keys_per_workspace: 20 };
 
@@ -123,7 +124,7 @@ async fn lock_wipes_and_unlock_brings_all_back() {
     let home = Home::new();
     let vault = home.create().await;
     add(&vault, "a", b"sk-one").await.unwrap();
-    let page = Arc::clone(&vault.state().as_ref().unwrap().entries[&name("a")].key);
+    let page = Arc::clone(&vault.state().open.as_ref().unwrap().entries[&name("a")].key);
     vault.lock();
     assert!(vault.is_locked() && page.is_empty() && vault.generation().is_none());
     assert_eq!(vault.list(), Err(LendError::Locked));
@@ -229,7 +230,7 @@ async fn a_removed_key_is_gone_and_its_page_wiped() {
     let home = Home::new();
     let vault = home.create().await;
     add(&vault, "a", b"sk-one").await.unwrap();
-    let page = Arc::downgrade(&vault.state().as_ref().unwrap().entries[&name("a")].key);
+    let page = Arc::downgrade(&vault.state().open.as_ref().unwrap().entries[&name("a")].key);
     vault.remove(&name("a")).await.unwrap();
     assert!(page.upgrade().is_none(), "somebody holds on to a removed key");
     assert_eq!(lent(&vault, "a"), Err(LendError::Unknown(name("a"))));
