@@ -12,7 +12,7 @@ use super::time::{ago, date, span};
 use crate::client::Method;
 
 /// What comes first, at any depth; all else follows by the alphabet.
-const FIRST: [&str; 17] = [
+const FIRST: [&str; 18] = [
     "version",
     "pid",
     "uptime_seconds",
@@ -20,6 +20,7 @@ const FIRST: [&str; 17] = [
     "vault",
     "policy",
     "identity",
+    "confinement",
     "memory",
     "leases",
     "audit",

@@ -156,6 +156,7 @@ fn upstream_options(config: &Config) -> UpstreamOptions {
         body_bytes: upstream.body_bytes,
         warm_idle: upstream.warm_idle,
         private: if upstream.allow_private { Private::Allowed } else { Private::Refused },
+        ports: upstream.ports.clone(),
     }
 }
 

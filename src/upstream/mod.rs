@@ -44,6 +44,8 @@ pub struct UpstreamOptions {
     pub warm_idle: Duration,
     /// Whether a provider's name may lead into a private network.
     pub private: Private,
+    /// The ports that are connected to; none: any.
+    pub ports: Vec<u16>,
 }
 
 /// A provider's answer.
@@ -110,6 +112,11 @@ impl Upstream {
         let pool = Pool::new(tls, &options);
         let lanes = Lanes::new(pool.clone(), options.warm_idle.max(Duration::from_secs(1)));
         Ok(Self { pool, lanes, options })
+    }
+
+    /// Whether a port may be connected to.
+    pub fn dials(&self, port: u16) -> bool {
+        self.pool.dials(port)
     }
 
     /// Makes one call on a connection of its own; `key` is put in while the head is written.

@@ -118,6 +118,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     let audit = Audit::open(AuditOptions { path, head_path, sync: Sync::None }, clock.clone()).unwrap();
     let upstream = Upstream::new(UpstreamOptions {
         private: Default::default(),
+        ports: Vec::new(),
         ca_file: None,
         connect_time: SECOND,
         total_time: SECOND,

@@ -151,6 +151,7 @@ impl Provider {
             body_bytes: 64 << 10,
             warm_idle: Duration::ZERO,
             private: Default::default(),
+            ports: Vec::new(),
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(system("no event loop"))?;
         let endpoint = Endpoint { scheme: Scheme::Https, host: studio.ip().to_string(), port: studio.port() };
