@@ -153,3 +153,9 @@ impl Peer {
         }
     }
 }
+
+/// The systemd unit of a cgroup path.
+#[cfg(fuzzing)]
+pub fn unit(cgroup: &str) -> Option<String> {
+    unit::of(cgroup)
+}

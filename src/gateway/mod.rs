@@ -16,6 +16,8 @@ mod upgrade;
 mod watch;
 mod web;
 
+#[cfg(fuzzing)]
+pub use head::fuzz;
 pub use serve::{Entrance, entrance};
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Facts about one process from /proc, read through one directory descriptor that never comes to mean another process.
 //! It must never read without a bound, nor trust what a process can write there (its name, its cgroup's name).
 
+pub mod parse;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
@@ -264,37 +266,6 @@ fn fault(pid: i32, name: &'static str, errno: Errno) -> ProcError {
         Errno::ESRCH | Errno::ENOENT => ProcError::Gone { pid },
         Errno::EACCES | Errno::EPERM => ProcError::Denied { pid, name },
         errno => ProcError::Kernel { pid, name, errno },
-    }
-}
-
-/// The texts of /proc: pure.
-mod parse {
-    /// Field `number` (from 1) of /proc/PID/stat. The name in field 2 may hold `)` and spaces: count from its last `)`.
-    pub(super) fn stat_field<T: std::str::FromStr>(text: &str, number: usize) -> Option<T> {
-        let (_, rest) = text.rsplit_once(')')?;
-        rest.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
-    }
-
-    /// What follows `name` on its line of /proc/PID/status.
-    pub(super) fn status<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-        text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-    }
-
-    pub(super) fn uids(text: &str) -> Option<[u32; 4]> {
-        four(status(text, "Uid:")?)
-    }
-
-    pub(super) fn gids(text: &str) -> Option<[u32; 4]> {
-        four(status(text, "Gid:")?)
-    }
-
-    fn four(ids: &str) -> Option<[u32; 4]> {
-        let ids: Vec<u32> = ids.split_ascii_whitespace().flat_map(str::parse).collect();
-        ids.try_into().ok()
-    }
-
-    pub(super) fn cgroup(text: &str) -> Option<&str> {
-        text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| path.starts_with('/'))
     }
 }
 

@@ -18,6 +18,8 @@ pub use derive::{Means, UnlockWith, create_key_file};
 pub use entry::{Listed, Quarantine, fingerprint};
 pub use error::{ChangeError, LendError, OpenError, SaveError, UnlockError};
 pub use header::{Cost, HeaderError};
+#[cfg(fuzzing)]
+pub use seal::fuzz;
 pub use unlock::Rollback;
 
 use crate::{

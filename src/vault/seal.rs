@@ -161,6 +161,15 @@ fn contents(plain: &[u8]) -> Result<Contents, UnsealError> {
     Ok(Contents { generation: body.generation, entries })
 }
 
+/// Reads a file's header, and the rest of it as if it had been opened.
+#[cfg(fuzzing)]
+pub fn fuzz(file: &[u8]) {
+    let _ = Header::read(file);
+    if let Some(plain) = file.get(header::LEN..) {
+        let _ = contents(plain);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{
     os::unix::{
-        fs::{PermissionsExt, chown},
+        fs::{MetadataExt, PermissionsExt, chown},
         process::CommandExt,
     },
     process::{Command, Stdio},
@@ -278,6 +278,8 @@ fn root_becomes_the_user_and_serves_as_that_user() {
     let pid = world.pid().to_string();
     for one in children(world.pid()).into_iter().chain([pid]) {
         let ids = [told(&one, "Uid"), told(&one, "Gid"), told(&one, "Groups")];
+        // What may not be dumped is root's.
+        assert_eq!(std::fs::metadata(format!("/proc/{one}/mem")).unwrap().uid(), 0, "{one}");
         assert_eq!(ids, ["65534 65534 65534 65534", "65534 65534 65534 65534", "65534"], "{one}");
         for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
             assert_eq!(told(&one, set), "0000000000000000", "{one} {set}");

@@ -6,9 +6,23 @@ use super::{
     daemon_arguments,
     hunt::{self, Finds},
 };
-use crate::harness::{Answer, World, exchange, random_key, read_answer, request};
+use crate::harness::{Answer, World, exchange, random_key, read_answer, request, soon};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use sixty::demo::{scan::Needle, studio::Fault};
-use std::{io::Write, os::unix::net::UnixStream, path::Path, sync::Mutex, thread::JoinHandle, time::Duration};
+use std::{
+    io::Write,
+    os::unix::net::UnixStream,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 pub const KEYS: usize = 8;
 const CALLERS: usize = 16;
@@ -191,6 +205,35 @@ impl Life {
         self.keys.push(narrower[narrower.len() - 70..].to_owned());
     }
 
+    /// A signal saves the vector registers on the stack, wherever the daemon is: what it copies at that moment comes into
+    /// memory that nothing frees.
+    pub fn mint_in_a_storm_of_signals(&self) {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    self.mint_some(60);
+                }
+            });
+            for _ in 0..2000 {
+                kill(Pid::from_raw(self.world.pid().cast_signed()), Signal::SIGUSR1).unwrap();
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        self.look("after a storm of signals");
+    }
+
+    /// While the key is on its way the daemon sleeps: what lay in its registers lies there still.
+    pub fn look_in_the_middle_of_a_request(&self) -> JoinHandle<bool> {
+        let before = self.world.studio.requests();
+        self.world.studio.next(Fault::SlowHead(Duration::from_secs(3)));
+        let flying = self.mint_in_background();
+        assert!(soon(Duration::from_secs(2), || self.world.studio.requests() > before), "the key was sent");
+        self.look("in the middle of a request");
+        flying
+    }
+
     pub fn mint_in_background(&self) -> JoinHandle<bool> {
         let broker = self.world.broker();
         let body = wish(1, 600, "upstream");
@@ -345,8 +388,11 @@ impl Life {
         key
     }
 
+    /// Without what all of its kind begin with, which stands in the program, now and then with a letter or two.
     fn keep(&self, answer: &Answer) {
-        self.tokens.lock().unwrap().push(answer.token());
+        let token = answer.token();
+        let random = token.strip_prefix("sixty_").or(token.strip_prefix("st-")).unwrap();
+        self.tokens.lock().unwrap().push(random.to_owned());
     }
 
     /// Looks for every key and the last tokens in all forms.
