@@ -8,7 +8,6 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -56,12 +55,20 @@ pub enum Post {
     Sockets,
 }
 
+impl Post {
+    /// How long an answer is waited for. One that comes later is thrown away.
+    fn patience(self) -> TimeVal {
+        match self {
+            Self::Programs => TimeVal::seconds(1),
+            Self::Sockets => TimeVal::seconds(10),
+        }
+    }
+}
+
 static POSTED: [OnceLock<Lookout>; 2] = [OnceLock::new(), OnceLock::new()];
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// How long an answer is waited for. One that comes later is thrown away.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Processes that are told of in one answer.
+/// Processes that can be told of in one answer. Of a socket that more of them hold, no one is: all of them count.
 const MOST: usize = 1024;
 /// Numbers in a question, and before the processes in an answer.
 const ASKED: usize = 5;
@@ -82,9 +89,8 @@ pub fn post(post: Post) -> Result<(), Errno> {
             unsafe { libc::_exit(0) }
         }
         ForkResult::Parent { child } => {
-            let patience = TimeVal::milliseconds(i64::try_from(PATIENCE.as_millis()).unwrap_or(i64::MAX));
-            setsockopt(&ours, sockopt::ReceiveTimeout, &patience)?;
-            setsockopt(&ours, sockopt::SendTimeout, &patience)?;
+            setsockopt(&ours, sockopt::ReceiveTimeout, &post.patience())?;
+            setsockopt(&ours, sockopt::SendTimeout, &post.patience())?;
             let mut line = Line { socket: ours, asked: 0 };
             // It sees at least itself, or is of no use. It may not see us: we are not dumpable.
             line.ask(Question::Program(child.as_raw()))?;
@@ -119,7 +125,10 @@ fn look(question: Question) -> Result<Sight, Errno> {
         Question::Program(pid) => file(format!("/proc/{pid}/exe"), OFlag::O_PATH),
         Question::ProgramToRead(pid) => file(format!("/proc/{pid}/exe"), OFlag::O_RDONLY),
         Question::PidNamespace(pid) => file(format!("/proc/{pid}/ns/pid"), OFlag::O_PATH),
-        Question::Holders { inode, uid } => Ok(Sight { file: None, numbers: holders::numbers(inode, uid)? }),
+        Question::Holders { inode, uid } => match holders::numbers(inode, uid)? {
+            numbers if numbers.len() > MOST => Err(Errno::E2BIG),
+            numbers => Ok(Sight { file: None, numbers }),
+        },
         Question::Holds { pid, inode } => match holders::holds(pid, inode) {
             true => Ok(Sight::default()),
             false => Err(Errno::ENOENT),
@@ -157,8 +166,7 @@ fn tell(socket: &OwnedFd, asked: &[u8]) -> Result<(), Errno> {
         Ok(seen) => (0, seen),
         Err(errno) => (errno as i32, Sight::default()),
     };
-    let told: Vec<u8> =
-        [words[0], errno].iter().chain(seen.numbers.iter().take(MOST)).flat_map(|word| word.to_ne_bytes()).collect();
+    let told: Vec<u8> = [words[0], errno].iter().chain(&seen.numbers).flat_map(|word| word.to_ne_bytes()).collect();
     let fds: Vec<RawFd> = seen.file.iter().map(AsRawFd::as_raw_fd).collect();
     let with = [ControlMessage::ScmRights(&fds)];
     let with = if fds.is_empty() { &[][..] } else { &with[..] };
@@ -228,9 +236,9 @@ impl Lookout {
 impl Line {
     fn ask(&mut self, question: Question) -> Result<Sight, Errno> {
         self.asked = self.asked.wrapping_add(1);
-        let bytes: Vec<u8> = question.to_words(self.asked).iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let bytes = question.to_words(self.asked).map(i32::to_ne_bytes);
         let fd = self.socket.as_raw_fd();
-        retried(|| sendmsg::<()>(fd, &[IoSlice::new(&bytes)], &[], MsgFlags::MSG_NOSIGNAL, None))?;
+        retried(|| sendmsg::<()>(fd, &[IoSlice::new(bytes.as_flattened())], &[], MsgFlags::MSG_NOSIGNAL, None))?;
         let most = if let Question::Holders { .. } = question { MOST } else { 0 };
         loop {
             let (words, file) = retried(|| self.hear(most))?;
