@@ -287,6 +287,9 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
     use std::process::{Child, Command, Stdio};
 
+    use nix::sys::signal::kill;
+    use nix::unistd::Pid;
+
     use super::super::landlock::{Access, Bounds, Ruleset};
     use super::super::scratch::alone;
     use super::*;
@@ -329,14 +332,20 @@ mod tests {
         let inode = std::fs::metadata(format!("/proc/self/fd/{}", client.as_raw_fd())).unwrap().ino() as u32;
         post(Post::Programs).unwrap();
         post(Post::Sockets).unwrap();
-        bounded();
+        let us = std::process::id().cast_signed();
         let inode_of = |question| ask(question).unwrap().file.unwrap().metadata().unwrap().ino();
         let cat = std::fs::metadata("/bin/cat").unwrap().ino();
+        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
+        let lookout = Pid::from_raw(children.split_whitespace().nth(1).unwrap().parse().unwrap());
+        kill(lookout, Signal::SIGSTOP).unwrap();
+        assert_eq!(ask(Question::Program(us)).unwrap_err(), Errno::EAGAIN, "nobody waits for long");
+        kill(lookout, Signal::SIGCONT).unwrap();
+        assert_eq!(inode_of(Question::Program(pid)), cat, "a late answer is of no other question");
+        bounded();
         assert_eq!(inode_of(Question::Program(pid)), cat);
         assert_eq!(inode_of(Question::ProgramToRead(pid)), cat);
         assert!(inode_of(Question::PidNamespace(pid)) > 0);
         let uid = nix::unistd::geteuid().as_raw();
-        let us = std::process::id().cast_signed();
         assert!(ask(Question::Holders { inode, uid }).unwrap().numbers.contains(&us));
         assert!(ask(Question::Holds { pid: us, inode }).is_ok());
         assert_eq!(ask(Question::Holds { pid, inode }).unwrap_err(), Errno::ENOENT);

@@ -104,6 +104,23 @@ fn files_that_are_replaced_are_read_and_written_still() {
 }
 
 #[test]
+fn each_directory_that_the_config_names_is_written() {
+    let mut world = World::asleep(
+        &format!(
+            "[daemon]\nruntime_dir = \"DIRECTORY/run\"\nstate_dir = \"DIRECTORY/state\"\n\
+             gateway_socket = \"DIRECTORY/sockets/gateway.sock\"\n[audit]\npath = \"DIRECTORY/records/audit\"\n{MINE}"
+        ),
+        &[],
+    );
+    std::fs::create_dir(world.path("records")).unwrap();
+    world.start();
+    world.add_key("dashscope/main");
+    assert_eq!(world.mint(UPSTREAM).status, 201);
+    assert!(world.path("sockets/gateway.sock").exists());
+    assert!(world.path("records/audit").metadata().unwrap().len() > 0);
+}
+
+#[test]
 fn a_config_beside_which_the_daemon_was_started_is_read_again() {
     let mut world = World::asleep(MINE, &[]);
     let mut command = world.command(&["daemon", "--config", "sixty.toml"]);
