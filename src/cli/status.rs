@@ -77,7 +77,7 @@ fn cell(name: &str, value: &Value) -> Cell {
     match (name, value) {
         ("fault" | "quarantined" | "echoed", _) | ("writable", Value::Bool(false)) => cell.styled(BAD),
         ("frozen", Value::Number(count)) if count.as_u64() != Some(0) => cell.styled(BAD),
-        ("readable", Value::Bool(true)) => cell.styled(WARN),
+        ("readable", Value::Bool(true)) | ("missing", _) => cell.styled(WARN),
         ("state", Value::String(state)) => cell.styled(if state == "open" { GOOD } else { WARN }),
         _ => cell,
     }
