@@ -78,6 +78,14 @@ pub fn main() -> ExitCode {
         }),
         Invocation::Check(arguments) if arguments.files.is_empty() => daemon::check_usual(),
         Invocation::Check(arguments) => daemon::check(&arguments.files),
+        Invocation::Doctor(arguments) => {
+            let options = DaemonOptions {
+                config: arguments.config,
+                control_socket: arguments.sockets.control_socket,
+                ..DaemonOptions::default()
+            };
+            cli::doctor(daemon::examine(&options), arguments.json)
+        }
         Invocation::Client(command) => cli::run(command),
     }
 }

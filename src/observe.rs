@@ -2,7 +2,7 @@
 //! Counts and states; never a secret, a token or a caller's text.
 
 use crate::{
-    broker::{Broker, Status},
+    broker::{Broker, Point, Status},
     clock::{Boottime, Clock},
     ledger::Row,
     sys::{
@@ -24,6 +24,7 @@ use prometheus_client::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -95,6 +96,8 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "pid": std::process::id(),
         "uptime_seconds": about.uptime(),
         "ready": broker.unready().is_none(),
+        "readiness": broker.readiness().into_iter().map(|Point { name, says, .. }| (name, says)).collect::<BTreeMap<_, _>>(),
+        "upstream": broker.reached(),
         "vault": { "state": vault.state, "keys": vault.keys, "generation": vault.generation, "path": about.vault },
         "policy": policy,
         "identity": { "method": peer::method().name(), "tcp": about.gateway.map(|_| by_tcp().name()) },

@@ -7,6 +7,7 @@ mod fault;
 mod narrowed;
 mod operator;
 mod passage;
+mod ready;
 mod receipt;
 mod redeem;
 mod refuse;
@@ -22,6 +23,7 @@ pub use fault::OperatorError;
 pub use narrowed::Presented;
 pub use operator::{KeyTested, NewKey, Operator};
 pub use passage::{Call, Holding, Passage};
+pub use ready::Point;
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
 pub use status::{Counters, Provider, Status};
@@ -43,6 +45,7 @@ use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
 };
 use tracing::debug;
 
@@ -78,6 +81,8 @@ pub struct BrokerOptions {
     pub owner: u32,
     /// Whether keys are held while a debugger reads along: only in the demo.
     pub debugger: Debugger,
+    /// The vault locks itself when nothing was minted for so long.
+    pub lock_after: Option<Duration>,
     /// What opens the vault when nobody types a passphrase.
     pub unlock: UnlockSource,
     /// Reads anew what may change while we serve; the fault is for the operator.
@@ -125,6 +130,8 @@ struct Inner {
     echoed: Mutex<BTreeSet<KeyName>>,
     /// Boot time of the last mint or unlock, in nanoseconds: for `lock_after`.
     last_use: AtomicU64,
+    /// Unix seconds and boot time of the start: together they tell when the wall clock was set.
+    began: (u64, Boottime),
 }
 
 /// The rules in force, with what they need to know of a peer.
@@ -165,6 +172,7 @@ impl Broker {
             counters: Counters::default(),
             echoed: Mutex::default(),
             last_use,
+            began: (clock.wall(), clock.boot()),
             clock,
         }))
     }

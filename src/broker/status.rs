@@ -169,12 +169,4 @@ impl Broker {
     pub fn count_refusal(&self, code: Code) {
         self.0.counters.refused(code).fetch_add(1, Ordering::Relaxed);
     }
-
-    /// Why no lease can be given now, if none can: the vault's lock or the audit's disk.
-    pub fn unready(&self) -> Option<&'static str> {
-        if self.0.vault.is_locked() {
-            return Some("the vault is locked");
-        }
-        self.0.audit.status().failing.map(|_| "the audit cannot be written")
-    }
 }

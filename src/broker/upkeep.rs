@@ -12,7 +12,7 @@ use crate::{
     sys::confine,
     vault::{Rollback, UnlockWith},
 };
-use std::{sync::atomic::Ordering, time::Duration};
+use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 type Done<T> = Result<T, OperatorError>;
@@ -64,8 +64,9 @@ impl Broker {
         }
     }
 
-    /// Locks when nothing was minted for so long.
-    pub fn lock_if_idle(&self, after: Duration) {
+    /// Locks when nothing was minted for `lock_after`.
+    pub fn lock_if_idle(&self) {
+        let Some(after) = self.0.options.lock_after else { return };
         let last = Boottime::from_nanos(self.0.last_use.load(Ordering::Relaxed));
         if !self.0.vault.is_locked() && self.0.clock.boot().since(last) >= after {
             let _ = self.lock(None);

@@ -49,6 +49,9 @@ pub(super) enum Command {
     /// Check config and policy files; every fault at once, exit 78
     #[command(before_help = help::CHECK)]
     Check(CheckArguments),
+    /// Look for what is wrong with this machine and the daemon, and say how to mend it
+    #[command(before_help = help::DOCTOR)]
+    Doctor(DoctorArguments),
     #[command(flatten)]
     Ask(Ask),
 }
@@ -95,6 +98,20 @@ pub struct CheckArguments {
     /// Files to check [default: the config that the daemon would read]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
+}
+
+/// `sixty doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArguments {
+    /// The config [env: SIXTY_CONFIG] [default: the user's, else /etc/sixty/sixty.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Where the daemon is asked; filled from `--control-socket`.
+    #[arg(skip)]
+    pub sockets: Sockets,
 }
 
 /// The commands that ask a daemon, or nobody.

@@ -45,6 +45,11 @@ Examples:
   sixty check                    the config that the daemon would read
   sixty check new.toml && mv new.toml ~/.config/sixty/sixty.toml";
 
+pub(super) const DOCTOR: &str = "\
+Examples:
+  sixty doctor                   exit 1 when something does not work
+  sixty doctor --json";
+
 pub(super) const KEY: &str = "\
 Examples:
   sixty key add dashscope/main --provider dashscope --region singapore < key.txt

@@ -10,6 +10,7 @@ mod arguments;
 mod ask;
 mod audit;
 mod clipboard;
+mod doctor;
 mod entry;
 mod environment;
 mod exec;
@@ -30,7 +31,8 @@ mod usage;
 mod why;
 mod words;
 
-pub use arguments::{CheckArguments, DaemonArguments, DemoArguments, InitArguments, Sockets};
+pub use arguments::{CheckArguments, DaemonArguments, DemoArguments, DoctorArguments, InitArguments, Sockets};
+pub use doctor::doctor;
 pub use failure::Exit;
 
 use arguments::{Arguments, Ask, Command, KeyCommand};
@@ -47,6 +49,8 @@ pub enum Invocation {
     Daemon(DaemonArguments),
     /// `sixty check`.
     Check(CheckArguments),
+    /// `sixty doctor`.
+    Doctor(DoctorArguments),
     /// Any other command: [`run`] does it.
     Client(ClientCommand),
 }
@@ -102,6 +106,7 @@ impl From<Arguments> for Invocation {
             Command::Init(init) => Self::Init(init),
             Command::Daemon(daemon) => Self::Daemon(DaemonArguments { sockets: arguments.sockets, ..daemon }),
             Command::Check(check) => Self::Check(check),
+            Command::Doctor(doctor) => Self::Doctor(DoctorArguments { sockets: arguments.sockets, ..doctor }),
             Command::Ask(ask) => Self::Client(ClientCommand { sockets: arguments.sockets, ask: Box::new(ask) }),
         }
     }

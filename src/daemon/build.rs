@@ -38,7 +38,7 @@ pub(super) async fn build(
     let audit = Audit::open(audit_options(config, paths), clock.clone())?;
     let unlock = unlock_source(&config.vault.unlock);
     let vault = Arc::new(vault(paths, clock, &unlock).await?);
-    let upstream = Upstream::new(upstream_options(config))?;
+    let upstream = Upstream::new(upstream_options(config), clock.clone())?;
     let parts = IssuerParts {
         vault: vault.clone(),
         upstream,
@@ -74,6 +74,7 @@ pub(super) async fn build(
         refusals_per_uid: limits.refusals_per_uid,
         owner: nix::unistd::geteuid().as_raw(),
         debugger: if options.readable_by_parent { Debugger::Expected } else { Debugger::Refused },
+        lock_after: config.vault.lock_after,
         unlock,
         reload: reload(options.clone()),
     };

@@ -4,6 +4,7 @@
 mod build;
 mod check;
 mod confinement;
+mod doctor;
 mod init;
 mod listen;
 mod logs;
@@ -13,6 +14,7 @@ mod places;
 mod run;
 
 pub use check::{check, check_usual};
+pub use doctor::examine;
 pub use init::{InitOptions, init};
 pub use places::DaemonOptions;
 

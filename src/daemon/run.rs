@@ -10,7 +10,6 @@ use super::{
 use crate::{
     broker::{Broker, Rollback},
     clock::Clock,
-    config::Config,
     endpoint::{self, ControlOptions, Door},
     gateway,
     observe::{About, Confinement, metrics, status},
@@ -74,7 +73,7 @@ pub(super) async fn run(
     let by = address.map_or("off".to_owned(), |address| address.to_string());
     info!(broker = %at, %control, %gateway, tcp = %by, "serving");
     notify::ready(&told(&broker));
-    keep(&broker, &config, &mut signals, &mut doors).await;
+    keep(&broker, &mut signals, &mut doors).await;
     info!("draining");
     notify::stopping();
     let [broker_door, control_door, gateway_door] = doors.map(|door| door.close(config.daemon.drain));
@@ -97,7 +96,7 @@ fn control(broker: &Broker, about: &Arc<About>) -> Door {
 }
 
 /// Serves until it is told to stop.
-async fn keep(broker: &Broker, config: &Config, signals: &mut Signals, doors: &mut [Served]) {
+async fn keep(broker: &Broker, signals: &mut Signals, doors: &mut [Served]) {
     let period = notify::watchdog_period().unwrap_or(Duration::MAX).min(Duration::from_secs(1));
     let mut tick = tokio::time::interval(period);
     let mut ended = 0;
@@ -105,9 +104,7 @@ async fn keep(broker: &Broker, config: &Config, signals: &mut Signals, doors: &m
         tokio::select! {
             _ = tick.tick() => {
                 broker.flush();
-                if let Some(after) = config.vault.lock_after {
-                    broker.lock_if_idle(after);
-                }
+                broker.lock_if_idle();
                 doors.iter_mut().for_each(Served::look_after);
                 let ended_by_now = doors.iter().map(|door| door.entrance.ended()).sum();
                 if std::mem::replace(&mut ended, ended_by_now) != ended_by_now {

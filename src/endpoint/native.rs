@@ -8,7 +8,7 @@ use super::{
     studio,
 };
 use crate::{
-    broker::{Grant, Provider, Session},
+    broker::{Grant, Point, Provider, Session},
     ledger::{Ended, Page, Revoked},
     model::{Code, Malformed, Refusal},
     wire::{self, Redeem},
@@ -59,12 +59,17 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
         (&Method::POST, studio::PATH) => studio::answer(session, &way, &request).await,
         (&Method::GET | &Method::HEAD, "/healthz") => Reply::bytes(200, "text/plain", b"ok\n".to_vec()),
         (&Method::GET | &Method::HEAD, "/readyz") => match session.broker().unready() {
-            None => Reply::bytes(200, "text/plain", b"ready\n".to_vec()),
-            Some(why) => Reply::bytes(503, "text/plain", format!("{why}\n").into_bytes()),
+            None => Reply::bytes(200, "text/plain", told("ready", &session.broker().readiness())),
+            Some(why) => Reply::bytes(503, "text/plain", told(why, &session.broker().readiness())),
         },
         (&Method::GET, "/v1/openapi.json") => Reply::bytes(200, "application/json", OPENAPI.into()),
         _ => lost(session, &Astray::Path),
     }
+}
+
+/// In the first line whether, below it why.
+fn told(ready: &str, points: &[Point]) -> Vec<u8> {
+    points.iter().fold(format!("{ready}\n"), |text, Point { name, says, .. }| text + name + ": " + says + "\n").into()
 }
 
 /// Which part of a list of leases is asked for.

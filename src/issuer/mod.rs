@@ -20,7 +20,7 @@ use crate::{
     policy::Permit,
     recipe::{Class, Endpoint, Limits, Loopback, NotMinted, PlaceFault, Recipe},
     secret::Secret,
-    upstream::Upstream,
+    upstream::{Reached, Upstream},
     vault::{LendError, Listed, Vault},
     wire::{self, key::Form},
 };
@@ -256,6 +256,11 @@ impl Issuer {
     /// How many keys a provider allows.
     pub fn limits(&self, provider: &str) -> Result<Limits, MintError> {
         self.recipe(provider).map(|recipe| recipe.limits)
+    }
+
+    /// How asking each endpoint went.
+    pub fn reached(&self) -> BTreeMap<String, Reached> {
+        self.0.parts.upstream.reached()
     }
 
     /// Drops every token that is kept to be shared and every connection that is kept ready: after a lock, a reload,

@@ -246,4 +246,6 @@ pub enum Ended {
 }
 
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod tests;

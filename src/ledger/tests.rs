@@ -9,7 +9,7 @@ fn ledger(leases: usize, leases_per_uid: usize) -> (Ledger, crate::clock::Winder
     (Ledger::new(LedgerOptions { leases, leases_per_uid, narrowed_keys: 4 }, clock.clone()), winder, clock)
 }
 
-fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
+pub(super) fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u8) -> New {
     let key: KeyName = "dashscope/main".parse().unwrap();
     let peer = vec![format!("uid:{uid}")];
     New {

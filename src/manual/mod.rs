@@ -13,6 +13,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("systemd", include_str!("systemd.md")),
     ("confinement", include_str!("confinement.md")),
     ("vault-format", include_str!("vault-format.md")),
+    ("mistakes", include_str!("mistakes.md")),
 ];
 
 #[doc = include_str!("tour.md")]
@@ -37,6 +38,8 @@ pub mod systemd {}
 pub mod confinement {}
 #[doc = include_str!("vault-format.md")]
 pub mod vault_format {}
+#[doc = include_str!("mistakes.md")]
+pub mod mistakes {}
 
 #[cfg(test)]
 mod tests {

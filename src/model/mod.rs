@@ -3,6 +3,7 @@
 
 pub mod budget;
 pub mod day;
+pub mod finding;
 mod hex;
 pub mod key;
 pub mod lease;
@@ -19,6 +20,7 @@ pub mod usage;
 
 pub use budget::{Budget, Per};
 pub use day::Day;
+pub use finding::{Finding, Health};
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};
 pub use lease::{Lease, LeaseId, LeaseSummary};
 pub use narrowing::{Mark, Narrowing, Node, NodeId, Revocable};

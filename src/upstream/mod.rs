@@ -4,15 +4,18 @@
 
 mod address;
 mod heard;
+mod reached;
 mod relay;
 mod tls;
 mod warm;
 
 pub use address::Private;
+pub use reached::Reached;
 pub use relay::{Download, Inject, Lane, Upload};
 pub use tls::TlsError;
 
 use crate::{
+    clock::Clock,
     recipe::{Call, Expects},
     sys::scrub,
     wire::swap::{Expect, Lend, Swap, Swaps},
@@ -24,7 +27,7 @@ use hyper::{
     body::{Body, Incoming},
 };
 use relay::Lanes;
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use tokio::{task::JoinHandle, time::timeout};
 use warm::{Connection, Pool};
 use zeroize::Zeroizing;
@@ -102,16 +105,17 @@ impl CallError {
 pub struct Upstream {
     pool: Pool,
     lanes: Lanes,
+    reached: reached::Memory,
     options: UpstreamOptions,
 }
 
 impl Upstream {
     /// A client with its trust anchors read.
-    pub fn new(options: UpstreamOptions) -> Result<Self, TlsError> {
+    pub fn new(options: UpstreamOptions, clock: Clock) -> Result<Self, TlsError> {
         let tls = tls::client(options.ca_file.as_deref())?;
         let pool = Pool::new(tls, &options);
         let lanes = Lanes::new(pool.clone(), options.warm_idle.max(Duration::from_secs(1)));
-        Ok(Self { pool, lanes, options })
+        Ok(Self { pool, lanes, reached: reached::Memory::new(clock), options })
     }
 
     /// Whether a port may be connected to.
@@ -128,7 +132,9 @@ impl Upstream {
             self.pool.warm_up(&call.endpoint);
             answer
         };
-        timeout(self.options.total_time, whole).await.unwrap_or(Err(CallError::TimedOut(host)))
+        let outcome = timeout(self.options.total_time, whole).await.unwrap_or(Err(CallError::TimedOut(host)));
+        self.reached.note(&call.endpoint, &outcome);
+        outcome
     }
 
     /// Passes one call on and streams its answer; `inject` is put in while the head is written.
@@ -138,7 +144,15 @@ impl Upstream {
         request: Request<Upload>,
         inject: Inject,
     ) -> Result<Response<Download>, CallError> {
-        self.lanes.call(lane, request, inject).await
+        let endpoint = lane.endpoint.clone();
+        let outcome = self.lanes.call(lane, request, inject).await;
+        self.reached.note(&endpoint, &outcome);
+        outcome
+    }
+
+    /// How asking each endpoint went, by its name.
+    pub fn reached(&self) -> BTreeMap<String, Reached> {
+        self.reached.all()
     }
 
     /// Drops the connections that are kept.

@@ -76,24 +76,41 @@ fn a_vault_that_was_rolled_back_is_not_waited_for_and_its_owner_is_told_what_to_
 fn a_vault_that_nobody_uses_locks_itself() {
     // A minute is the shortest that can be configured, so the clock is wound by hand.
     let folder = tempfile::tempdir().unwrap();
-    let (clock, winder) = sixty::clock::Clock::manual(1_700_000_000);
+    let (clock, winder) = sixty::clock::Clock::manual(1_800_000_000);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let broker = by_hand(folder.path(), &clock).await;
         broker.unlock(None, None, sixty::broker::Rollback::Refuse).await.unwrap();
         winder.advance(Duration::from_secs(59));
-        broker.lock_if_idle(Duration::from_secs(60));
+        broker.lock_if_idle();
         assert_eq!(broker.unready(), None);
+        assert_eq!(broker.readiness()[0].says, "open; unused it locks itself in 1 s");
         winder.advance(SECOND);
-        broker.lock_if_idle(Duration::from_secs(60));
+        broker.lock_if_idle();
         assert_eq!(broker.unready(), Some("the vault is locked"));
         broker.unlock(None, None, sixty::broker::Rollback::Refuse).await.unwrap();
         assert_eq!(broker.unready(), None);
+        winder.jump_wall(-1_000_000_000);
+        assert_eq!(broker.unready(), Some("the wall clock was never set"));
+        assert!(broker.readiness()[2].bars);
+        winder.jump_wall(1_000_000_000);
         // A night's sleep counts: the clock goes on while the machine is suspended.
         winder.advance(Duration::from_secs(8 * 3600));
-        broker.lock_if_idle(Duration::from_secs(60));
+        broker.lock_if_idle();
         assert_eq!(broker.unready(), Some("the vault is locked"));
     });
+}
+
+fn impatient() -> sixty::upstream::UpstreamOptions {
+    sixty::upstream::UpstreamOptions {
+        private: Default::default(),
+        ports: Vec::new(),
+        ca_file: None,
+        connect_time: SECOND,
+        total_time: SECOND,
+        body_bytes: 4096,
+        warm_idle: Duration::ZERO,
+    }
 }
 
 /// A broker made of its parts, on a clock that stands still.
@@ -105,7 +122,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         issuer::{Issuer, IssuerOptions, IssuerParts, shared},
         ledger::{LedgerOptions, UsageBook, UsageOptions},
         recipe::{Loopback, Recipe},
-        upstream::{Upstream, UpstreamOptions},
+        upstream::Upstream,
         vault::{Cost, UnlockWith, Vault},
     };
     let key = folder.join("key");
@@ -116,15 +133,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     vault.lock();
     let (path, head_path) = (folder.join("audit.ndjson"), folder.join("audit.head"));
     let audit = Audit::open(AuditOptions { path, head_path, sync: Sync::None }, clock.clone()).unwrap();
-    let upstream = Upstream::new(UpstreamOptions {
-        private: Default::default(),
-        ports: Vec::new(),
-        ca_file: None,
-        connect_time: SECOND,
-        total_time: SECOND,
-        body_bytes: 4096,
-        warm_idle: Duration::ZERO,
-    });
+    let upstream = Upstream::new(impatient(), clock.clone());
     let issuer = Issuer::new(
         IssuerParts {
             vault: vault.clone(),
@@ -152,6 +161,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         connections_per_uid: 9,
         owner: nix::unistd::geteuid().as_raw(),
         debugger: Debugger::Expected,
+        lock_after: Some(Duration::from_secs(60)),
         unlock: Some(Box::new(with)),
         reload: Box::new(|| Err("no".into())),
     };

@@ -235,6 +235,28 @@ fn what_was_surely_not_answered_is_asked_once_more_and_only_once() {
 }
 
 #[test]
+fn readiness_says_which_provider_answered_and_tells_a_stranger_only_how_many() {
+    let world = World::with_key(MINE);
+    let told = |world: &World| world.http("GET", "/readyz", None).text();
+    assert!(told(&world).starts_with("ready\nvault: open\naudit: writable\nclock: sane\nidentity: "));
+    assert!(told(&world).ends_with("providers: none was asked yet\n"));
+    let address = world.studio.url();
+    assert_eq!(world.mint(UPSTREAM).status, 201);
+    assert!(told(&world).contains("providers: 1 of 1 answered when last asked; the last answer came "));
+    let reached = world.status()["upstream"][&address].clone();
+    assert!(reached["answered_at"].is_u64() && reached["fault"].is_null(), "{reached}");
+    world.studio.stop();
+    assert_eq!(world.mint(UPSTREAM).status, 502);
+    let text = told(&world);
+    assert!(text.contains("providers: 0 of 1 answered") && !text.contains(&address), "{text}");
+    let reached = world.status()["upstream"][&address].clone();
+    assert!(
+        reached["failed_at"].is_u64() && reached["fault"].as_str().unwrap().contains("cannot connect"),
+        "{reached}"
+    );
+}
+
+#[test]
 fn a_provider_that_was_dead_is_used_as_soon_as_it_is_back() {
     let world = World::new(MINE);
     // A port that nobody has: it was somebody's a moment ago.

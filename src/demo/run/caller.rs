@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::step::{StepError, system};
 use crate::client::{Client, Method, Problem};
+use crate::clock::Clock;
 use crate::recipe::{Call, Endpoint, Expects, Scheme};
 use crate::secret::Secret;
 use crate::sys::scrub;
@@ -155,7 +156,7 @@ impl Provider {
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(system("no event loop"))?;
         let endpoint = Endpoint { scheme: Scheme::Https, host: studio.ip().to_string(), port: studio.port() };
-        Ok(Self { upstream: Upstream::new(options)?, endpoint, runtime })
+        Ok(Self { upstream: Upstream::new(options, Clock::system())?, endpoint, runtime })
     }
 
     fn call(&self, token: &Secret) -> Result<u16, StepError> {
