@@ -69,6 +69,15 @@ impl Confinement {
     fn is_whole(&self) -> bool {
         self.seccomp && self.landlock.is_some() && self.missing.is_empty()
     }
+
+    /// How far it goes, in a word.
+    pub fn extent(&self) -> &'static str {
+        match (self.is_whole(), self.seccomp || self.landlock.is_some()) {
+            (true, _) => "whole",
+            (false, true) => "in part",
+            (false, false) => "none",
+        }
+    }
 }
 
 impl About {

@@ -45,7 +45,8 @@ pub(super) async fn run(
     }
     let mut signals = Signals::new()?;
     let address = listener.as_ref().map(|(_, address)| *address);
-    let House { broker, ledger } = build::build(options, (&config, recipes, &paths), &clock, address).await?;
+    let House { broker, ledger } =
+        build::build(options, (&config, recipes, &paths), &clock, address, confinement.extent()).await?;
     let sockets = listen::listen(&paths)?;
     let _reaper = ledger.spawn_reaper().map_err(|fault| DaemonError::Kernel("no timer", fault.into()))?;
     broker.start(env!("CARGO_PKG_VERSION"));

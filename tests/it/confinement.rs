@@ -62,6 +62,7 @@ fn every_thread_of_the_daemon_and_its_lookouts_are_confined() {
     assert_eq!((&seen["wanted"], &seen["seccomp"]), (&json!("best"), &json!(true)));
     assert!(seen["landlock"].as_u64().unwrap() >= 1);
     assert_eq!((&seen["ports"], &seen["user"]), (&Value::Null, &Value::Null));
+    assert!(world.http("GET", "/readyz", None).text().contains("confinement: whole"));
     let metrics = world.control_http("GET", "/metrics", None);
     assert!(metrics.text().contains("sixty_confined 1\n"));
 }
@@ -199,6 +200,7 @@ fn a_kernel_that_lacks_something_is_told_and_with_require_nothing_starts() {
         assert!(seen["missing"].to_string().contains(lacks), "{seen}");
         assert!([json!(null), json!(false)].contains(&seen[field]), "{seen}");
         assert!(world.log().contains("not confined altogether"));
+        assert!(world.http("GET", "/readyz", None).text().contains("confinement: in part"));
         assert!(world.control_http("GET", "/metrics", None).text().contains("sixty_confined 0\n"));
         world.stop();
 
