@@ -1,10 +1,10 @@
 //! What one call is charged to, and with what: the provider's own count, else an estimate that is marked as one.
 //! It never sees what was said.
 
-use super::{Inner, refuse::Stop};
+use super::{Inner, refuse::Stop, shared::Bounds};
 use crate::{
-    ledger::{Chain, Claim, Counts, Cut, OTHER, Reservation, Row, Terms},
-    model::{Budget, Day, LeaseId, Usage},
+    ledger::{Chain, Claim, Counts, Cut, OTHER, Reservation, Row, Terms, Wanted},
+    model::{Day, LeaseId, Usage},
     recipe::Way,
 };
 
@@ -98,8 +98,9 @@ impl Charge {
         broker: &Inner,
         lease: LeaseId,
         chain: &Chain,
-        budget: &Budget,
+        bounds: &Bounds,
     ) -> Result<Cut, Stop> {
+        let budget = &bounds.budget;
         let mut claim = Claim::default();
         if budget.weighs() {
             let each = self.max_output.or(budget.max_output).unwrap_or(USUAL_OUTPUT);
@@ -112,7 +113,8 @@ impl Charge {
         if budget.cost_micros.is_some() && self.cost(broker, &self.estimate(0)).is_none() {
             return Err(Stop::Unpriced);
         }
-        let reservation = broker.ledger.take_narrowed(lease, chain.clone(), &claim)?;
+        let wanted = Wanted { claim, shares: &bounds.shares };
+        let reservation = broker.ledger.take_narrowed(lease, chain.clone(), &wanted)?;
         Ok(self.reservation.insert(reservation).cut())
     }
 

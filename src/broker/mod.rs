@@ -12,6 +12,7 @@ mod receipt;
 mod redeem;
 mod refuse;
 mod session;
+mod shared;
 mod status;
 mod upkeep;
 
@@ -26,6 +27,7 @@ pub use passage::{Call, Holding, Passage};
 pub use ready::Point;
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
+pub use shared::BudgetStatus;
 pub use status::{Counters, Provider, Status};
 
 use crate::{
@@ -34,7 +36,7 @@ use crate::{
     clock::{Boottime, Clock},
     issuer::{Issuer, Recipes},
     ledger::{Ledger, UsageBook},
-    model::{Code, KeyName, Rate, Refusal, RequestId},
+    model::{Code, KeyName, Rate, Refusal, RequestId, SharedBudget},
     policy::{Needs, Rules},
     recipe::Prices,
     sys::{chance, peer::user},
@@ -69,6 +71,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The rules in force.
     pub rules: Rules,
+    /// The budgets that principals share.
+    pub budgets: Vec<SharedBudget>,
 }
 
 /// What the broker needs to know.
@@ -95,6 +99,8 @@ pub struct BrokerOptions {
 pub struct Reloaded {
     /// The rules.
     pub rules: Rules,
+    /// The budgets that principals share.
+    pub budgets: Vec<SharedBudget>,
     /// What is known of providers.
     pub recipes: Recipes,
 }
@@ -139,6 +145,7 @@ struct Inner {
 /// The rules in force, with what they need to know of a peer.
 struct Policy {
     rules: Rules,
+    budgets: Vec<SharedBudget>,
     needs: Needs,
     /// Unix seconds.
     loaded_at: u64,
@@ -157,8 +164,8 @@ struct Asked {
 impl Broker {
     /// A broker that is ready to admit.
     pub fn new(parts: Parts, options: BrokerOptions) -> Self {
-        let Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock, rules } = parts;
-        let policy = Policy { needs: rules.needs(), rules, loaded_at: clock.wall(), fault: None };
+        let Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock, rules, budgets } = parts;
+        let policy = Policy { needs: rules.needs(), rules, budgets, loaded_at: clock.wall(), fault: None };
         let last_use = AtomicU64::new(clock.boot().nanos());
         Self(Arc::new(Inner {
             attestor,

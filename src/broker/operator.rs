@@ -1,7 +1,7 @@
 //! What the owner does on the control socket: keys, lock, leases, reload. Each act is on record with who did it.
 //! It never gives out a key, not even to its owner.
 
-use super::{Broker, Inner, OperatorError, refuse::Stop};
+use super::{Broker, BudgetStatus, Inner, OperatorError, refuse::Stop};
 use crate::{
     attest::Peer,
     audit::{self, Action, Follow, KeyChange},
@@ -180,6 +180,11 @@ impl<'a> Operator<'a> {
         Ok((since, self.inner().usage.sums(by, since)))
     }
 
+    /// The shared budgets of the keys that there are, as they stand; none while the vault is locked.
+    pub fn budgets(&self) -> Vec<BudgetStatus> {
+        self.broker.budgets()
+    }
+
     /// Takes back leases.
     pub fn revoke(&self, which: &Which) -> Done<Revoked> {
         Ok(self.inner().revoke(Some(&self.principal), which))
@@ -202,7 +207,8 @@ impl<'a> Operator<'a> {
             // Every fact: one that nobody read would be told as one that fails.
             let principal = self.inner().attestor.identify_fully(self.peer, &policy.needs).await?;
             let principal = Principal { socket: "broker", ..principal };
-            return Ok((principal.selectors(), policy::explain(&policy.rules, &principal, key)));
+            let told = policy::explain(&policy.rules, &principal, key);
+            return Ok((principal.selectors(), self.with_shared(told, key)));
         };
         let mut told = policy::explain(&policy.rules, &Principal::imagined(given)?, key);
         // An imagined peer has what it was given, and no number that stands for nobody.
@@ -210,7 +216,15 @@ impl<'a> Operator<'a> {
         for step in &mut told.steps {
             step.had.take_if(|_| !step.failed.is_some_and(has));
         }
-        Ok((given.to_vec(), told))
+        Ok((given.to_vec(), self.with_shared(told, key)))
+    }
+
+    /// What binds everybody who uses the key binds whoever a rule gives it to.
+    fn with_shared(&self, mut told: Explanation, key: &KeyName) -> Explanation {
+        if told.decides.is_some() {
+            told.gives.extend(self.broker.shared_by(key));
+        }
+        told
     }
 
     /// Takes new rules if they are whole.

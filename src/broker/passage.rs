@@ -6,6 +6,7 @@ use super::{
     charge::{Body, Charge, Told},
     narrowed::{Narrower, Presented},
     refuse::Stop,
+    shared::Bounds,
 };
 use crate::{
     audit::{Action, Decision, Judged, KeyChange, Outcome, Verdict},
@@ -42,6 +43,7 @@ pub struct Holding<'a> {
     asked: Asked,
     held: Held,
     narrower: Narrower,
+    bounds: Bounds,
     way: Option<Way>,
 }
 
@@ -67,7 +69,8 @@ impl Session {
         let broker = &self.broker.0;
         let id = self.broker.asked(&self.peer);
         let (held, narrower) = broker.presented(key).map_err(|stop| broker.turn_away(id, None, &stop))?;
-        let mut holding = Holding { session: self, asked: id, held, narrower, way: None };
+        let bounds = broker.bounds(&self.broker.policy(), &held.terms.key, held.terms.budget);
+        let mut holding = Holding { session: self, asked: id, held, narrower, bounds, way: None };
         match holding.find_way(asked).await {
             Ok(way) => {
                 holding.way = Some(way);
@@ -116,7 +119,7 @@ impl Holding<'_> {
     pub fn wants_look(&self) -> bool {
         let looks = policy::looks_at_models;
         let models = looks(&self.held.terms.scopes) || looks(&self.narrower.scopes);
-        self.held.terms.budget.weighs() || models && self.way().is_some_and(|way| way.model.is_none())
+        self.bounds.budget.weighs() || models && self.way().is_some_and(|way| way.model.is_none())
     }
 
     /// Where the call goes, and how it is written there.
@@ -143,8 +146,8 @@ impl Holding<'_> {
         let broker = &self.session.broker.0;
         let terms = &self.held.terms;
         let scopes = self.narrower.over(&terms.scopes);
-        let granted =
-            Granted { key: &terms.key, rule: &terms.rule, scopes: &scopes, risky: terms.risky, budget: &terms.budget };
+        let budget = &self.bounds.budget;
+        let granted = Granted { key: &terms.key, rule: &terms.rule, scopes: &scopes, risky: terms.risky, budget };
         let mut charge = Charge::new(broker, terms, &way, body.as_ref());
         let models = charge.models();
         let wanted = Use {
@@ -158,7 +161,7 @@ impl Holding<'_> {
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
         let principal = self.principal().await?;
-        let cut = charge.reserve(broker, self.held.lease, &self.narrower.chain, &terms.budget)?;
+        let cut = charge.reserve(broker, self.held.lease, &self.narrower.chain, &self.bounds)?;
         let judged = Judged::Use { permit: &permit, lease: self.held.lease, node: self.narrower.id };
         broker.audit.decide(&Decision { request: self.asked.id, principal: &principal, judged })?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
@@ -302,7 +305,7 @@ impl Passage {
 
     /// Whether the key stands in a text that is there as a whole.
     pub fn is_in(&self, text: &[u8]) -> bool {
-        self.search(&mut EchoGuard::default(), text).map_or(true, |echo| matches!(echo, Echo::At(_)))
+        self.search(&mut EchoGuard::for_codes_too(), text).map_or(true, |echo| matches!(echo, Echo::At(_)))
     }
 
     /// The provider sent the key back: it is on record, and `status` tells.

@@ -8,7 +8,7 @@ use crate::{
     audit::{AuditError, Outcome, Verdict},
     issuer::MintError,
     ledger::{Full, Over, Spent},
-    model::{Code, KeyName, Refusal, Retry},
+    model::{Code, KeyName, Purse, Refusal, Retry},
     policy::{Denial, OutOfScope},
     recipe::PlaceFault,
     vault::LendError,
@@ -131,7 +131,10 @@ fn limit(over: Over) -> (Code, Option<u32>, &'static str) {
         Over::Running => (Code::Busy, Some(1), "as many calls run as may"),
         Over::Held => (Code::Busy, Some(1), "the rest of the budget is held by calls that run"),
         Over::Full => (Code::Busy, None, "more budgets are in use than are kept"),
-        Over::Day(wait) => (Code::Busy, Some(wait), "the day's budget is gone"),
+        Over::Window(_, wait) => (Code::Busy, Some(wait), "the principal's budget is gone for now"),
+        Over::Shared(Purse::Workspace, _) => (Code::Exhausted, None, "the workspace's budget is gone for now"),
+        Over::Shared(Purse::Owner, _) => (Code::Exhausted, None, "the owner's budget is gone for now"),
+        Over::Shared(Purse::Key | Purse::Principal, _) => (Code::Exhausted, None, "the key's budget is gone for now"),
         Over::Lease => (Code::Exhausted, None, "the lease's budget is gone"),
     }
 }

@@ -83,6 +83,8 @@ pub struct VaultStatus {
 pub struct PolicyStatus {
     /// How many.
     pub rules: usize,
+    /// How many budgets that principals share.
+    pub budgets: usize,
     /// Unix seconds.
     pub loaded_at: u64,
     /// Why the last reload was not taken.
@@ -144,6 +146,7 @@ impl Broker {
             },
             policy: PolicyStatus {
                 rules: policy.rules.0.len(),
+                budgets: policy.budgets.len(),
                 loaded_at: policy.loaded_at,
                 fault: policy.fault.clone(),
             },

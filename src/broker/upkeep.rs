@@ -77,9 +77,9 @@ impl Broker {
     pub fn reload(&self, by: Option<&Principal>) -> Done<()> {
         let loaded_at = self.0.clock.wall();
         match (self.0.options.reload)() {
-            Ok(Reloaded { rules, recipes }) => {
+            Ok(Reloaded { rules, budgets, recipes }) => {
                 self.0.issuer.adopt(recipes);
-                self.set_policy(Policy { needs: rules.needs(), rules, loaded_at, fault: None });
+                self.set_policy(Policy { needs: rules.needs(), rules, budgets, loaded_at, fault: None });
                 self.0.issuer.forget();
                 let policy = self.policy();
                 let retired = self.0.ledger.retire(|terms| still_given(&policy, terms, self.0.clock.boot()));
@@ -92,6 +92,7 @@ impl Broker {
                 warn!("the new config is faulty; the old rules stay in force");
                 self.set_policy(Policy {
                     rules: old.rules.clone(),
+                    budgets: old.budgets.clone(),
                     needs: old.needs.clone(),
                     loaded_at: old.loaded_at,
                     fault: Some(fault.clone()),

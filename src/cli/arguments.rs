@@ -145,6 +145,9 @@ pub(super) enum Ask {
     /// Revoke leases; says what is dead now and what lives on upstream
     #[command(before_help = help::REVOKE)]
     Revoke(RevokeArguments),
+    /// Watch live leases and what is used of them, drawn anew again and again
+    #[command(before_help = help::TOP)]
+    Top(super::top::TopArguments),
     /// Show what was called, read, written and paid
     #[command(before_help = help::USAGE)]
     Usage(super::usage::UsageArguments),
@@ -157,6 +160,9 @@ pub(super) enum Ask {
     /// Show how the daemon is
     #[command(before_help = help::STATUS)]
     Status(Show),
+    /// Attack the running daemon as another user would, and show what held
+    #[command(before_help = help::SELFTEST)]
+    Selftest(super::selftest::SelftestArguments),
     /// Show what the broker makes of this process
     #[command(before_help = help::WHOAMI)]
     Whoami(Show),

@@ -50,6 +50,12 @@ Examples:
   sixty doctor                   exit 1 when something does not work
   sixty doctor --json";
 
+pub(super) const SELFTEST: &str = "\
+Examples:
+  sixty selftest                 as yourself
+  sudo sixty selftest            as root: with the rights of the daemon's user, and of a stranger
+  sixty selftest --json";
+
 pub(super) const KEY: &str = "\
 Examples:
   sixty key add dashscope/main --provider dashscope --region singapore < key.txt
@@ -136,6 +142,13 @@ Examples:
   sixty usage                    by key, as far back as is kept
   sixty usage --by owner --since 7d
   sixty usage --by model --since 2026-11-01 --json";
+
+pub(super) const TOP: &str = "\
+Examples:
+  sixty top                      by key, every two seconds; q ends
+  sixty top --by peer --interval 5s
+  sixty top --once --json | jq .rows
+  sixty top --json --interval 1m >> leases.ndjson";
 
 pub(super) const STATUS: &str = "\
 Examples:

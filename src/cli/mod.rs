@@ -24,9 +24,11 @@ mod mint;
 mod narrow;
 mod output;
 mod redeem;
+mod selftest;
 mod status;
 mod table;
 mod time;
+mod top;
 mod usage;
 mod why;
 mod words;
@@ -84,6 +86,7 @@ pub fn run(command: ClientCommand) -> ExitCode {
     let done = match *command.ask {
         Ask::Exec(arguments) => exec::exec(&doors, arguments),
         Ask::ExecInside { command } => exec::inside(&command),
+        Ask::Selftest(arguments) => selftest::selftest(&doors, &arguments),
         ask => dispatch(&doors, ask).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|failure| failure.report().into())
@@ -119,10 +122,11 @@ fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
         Ask::Narrow(arguments) => narrow::narrow(arguments),
         Ask::Redeem(arguments) => redeem::redeem(doors, &arguments.show),
         // These end as their command does: `run` has taken them.
-        Ask::Exec(_) | Ask::ExecInside { .. } => Ok(()),
+        Ask::Exec(_) | Ask::ExecInside { .. } | Ask::Selftest(_) => Ok(()),
         Ask::Leases(arguments) => lease::list(doors, &arguments),
         Ask::Revoke(arguments) => lease::revoke(doors, &arguments),
         Ask::Usage(arguments) => usage::usage(doors, &arguments),
+        Ask::Top(arguments) => top::top(doors, arguments),
         Ask::Lock(show) => lock::lock(doors, &show),
         Ask::Unlock(arguments) => lock::unlock(doors, &arguments),
         Ask::Status(show) => status::status(doors, &show),

@@ -34,6 +34,11 @@ pub(super) fn exactly(bytes: &[u8]) -> Result<(), Failure> {
     if ended { Ok(()) } else { write_all(b"\n") }
 }
 
+/// Prints what steers the terminal, in one write where it takes that: a screen is painted whole or late.
+pub(super) fn exactly_these(steering: &str) -> Result<(), Failure> {
+    write_all(steering.as_bytes())
+}
+
 /// Says one sentence on stderr. It is talk: when nobody listens, nothing is lost.
 pub(super) fn say(text: impl Display) {
     let _ = writeln!(anstream::stderr(), "{text}");

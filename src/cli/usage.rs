@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::arguments::Show;
 use super::ask::{Doors, ask, read};
 use super::failure::Failure;
-use super::output::{BOLD, exactly, say, show as print};
+use super::output::{BAD, BOLD, exactly, say, show as print};
 use super::table::{Cell, Side, Table};
 use crate::client::{Method, encoded};
 use crate::model::By;
@@ -29,6 +29,20 @@ pub(super) struct UsageArguments {
 #[derive(Deserialize)]
 struct Usage {
     usage: Vec<Row>,
+    #[serde(default)]
+    budgets: Vec<Budget>,
+}
+
+/// A budget that many share.
+#[derive(Deserialize)]
+struct Budget {
+    of: String,
+    name: String,
+    per: String,
+    tokens: Option<u64>,
+    tokens_spent: u64,
+    cost_micros: Option<u64>,
+    cost_micros_spent: u64,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -49,15 +63,36 @@ pub(super) fn usage(doors: &Doors, arguments: &UsageArguments) -> Result<(), Fai
     if arguments.show.json {
         return exactly(&answer);
     }
-    let Usage { usage } = read(&answer)?;
+    let Usage { usage, budgets } = read(&answer)?;
     if usage.is_empty() {
         say("nothing was used");
-        return Ok(());
     }
     if usage.iter().any(|row| row.estimated > 0) {
         say("~ some calls did not tell what they used, or not to the end: their tokens are estimated");
     }
-    print(table(&arguments.by, &usage))
+    let sums = (!usage.is_empty()).then(|| table(&arguments.by, &usage).to_string());
+    let bounds = (!budgets.is_empty()).then(|| shared(&budgets).to_string());
+    let tables: Vec<String> = sums.into_iter().chain(bounds).collect();
+    if tables.is_empty() { Ok(()) } else { print(tables.join("\n")) }
+}
+
+/// What is spent of the budgets that many share, each for the day or month that it is now.
+fn shared(budgets: &[Budget]) -> Table {
+    let heads = [("BUDGET OF", Side::Left), ("PER", Side::Left), ("TOKENS", Side::Right), ("COST", Side::Right)];
+    let mut table = Table::new(&heads);
+    for budget in budgets {
+        let of = |spent: u64, most: Option<u64>, shown: fn(u64) -> String| {
+            let cell = Cell::maybe(most.map(|most| format!("{} of {}", shown(spent), shown(most))));
+            if most.is_some_and(|most| spent >= most) { cell.styled(BAD) } else { cell }
+        };
+        table.row([
+            Cell::new(format!("{} {}", budget.of, budget.name)),
+            Cell::new(&budget.per),
+            of(budget.tokens_spent, budget.tokens, |count| count.to_string()),
+            of(budget.cost_micros_spent, budget.cost_micros, money),
+        ]);
+    }
+    table
 }
 
 fn table(by: &str, rows: &[Row]) -> Table {
@@ -84,7 +119,7 @@ fn cells(row: &Row, name: Cell) -> [Cell; 6] {
 }
 
 /// Millionths, exactly; at least two digits behind the point.
-fn money(micros: u64) -> String {
+pub(super) fn money(micros: u64) -> String {
     let all = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     let least = all.len() - 4;
     let digits = all.trim_end_matches('0').len().max(least);
@@ -124,6 +159,24 @@ mod tests {
         let want = "OWNER  CALLS  INPUT  OUTPUT  TOTAL   COST\na          2     10       5     15   1.23\n\
             -          2    ~10      ~5    ~15  ~1.23\nall        4    ~20     ~10    ~30  ~2.46\n";
         assert_eq!(anstream::adapter::strip_str(&table.to_string()).to_string(), want);
+    }
+
+    #[test]
+    fn what_is_left_of_a_shared_budget_can_be_seen() {
+        let budget = |name: &str, tokens, cost_micros| Budget {
+            of: "owner".into(),
+            name: name.into(),
+            per: "month".into(),
+            tokens,
+            tokens_spent: 70,
+            cost_micros,
+            cost_micros_spent: 1_500_000,
+        };
+        let text = shared(&[budget("ops", Some(70), None), budget("dev", Some(100), Some(2_000_000))]).to_string();
+        let want = "BUDGET OF  PER       TOKENS          COST\nowner ops  month   70 of 70             -\n\
+            owner dev  month  70 of 100  1.50 of 2.00\n";
+        assert_eq!(anstream::adapter::strip_str(&text).to_string(), want);
+        assert!(text.contains(&BAD.to_string()), "one that is gone stands out");
     }
 
     #[test]

@@ -86,19 +86,24 @@ pub(super) fn budget(value: Value<'_>) -> Budget {
             )
         }),
     };
-    let tokens = |value: Value<'_>, usual| value.count(usual, 1..=TOKENS).map(u64::from);
     Budget {
-        per: per.and_then(|per| per.word(&[("day", Per::Day), ("lease", Per::Lease)])).unwrap_or_default(),
-        tokens: whole.and_then(|value| tokens(value, 100_000)),
+        per: per
+            .and_then(|per| per.word(&[("day", Per::Day), ("month", Per::Month), ("lease", Per::Lease)]))
+            .unwrap_or_default(),
+        tokens: whole.and_then(tokens),
         cost_micros: cost.and_then(money),
         calls: fields.take("calls").and_then(|value| value.parse("\"60/min\"", str::parse)),
         concurrent: fields.take("concurrent").and_then(|value| value.count(4, 1..=65_536)),
-        max_output: fields.take("max_output").and_then(|value| tokens(value, 4096)),
+        max_output: fields.take("max_output").and_then(|value| value.count(4096, 1..=TOKENS)).map(u64::from),
     }
 }
 
+pub(super) fn tokens(value: Value<'_>) -> Option<u64> {
+    value.count(100_000, 1..=TOKENS).map(u64::from)
+}
+
 /// In the unit of [[price]], read as exactly as prices are.
-fn money(value: Value<'_>) -> Option<u64> {
+pub(super) fn money(value: Value<'_>) -> Option<u64> {
     let text = value.decimal("2.50")?;
     match text.parse::<PerMillion>() {
         Ok(PerMillion(micros @ 1..)) => Some(micros),

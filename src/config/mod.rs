@@ -2,6 +2,7 @@
 //! it never guesses what was meant, and starts nothing.
 
 mod bounds;
+mod budget;
 mod context;
 mod fault;
 mod file;
@@ -32,7 +33,7 @@ pub use options::{
 pub use paths::{Bases, Mode, Paths, environment};
 pub use start::default_text;
 
-use crate::{policy::Rules, recipe::Prices};
+use crate::{model::SharedBudget, policy::Rules, recipe::Prices};
 use source::Source;
 use table::Table;
 use toml::de::DeTable;
@@ -60,6 +61,8 @@ pub struct Config {
     pub providers: Providers,
     /// `[[price]]`
     pub prices: Prices,
+    /// `[[budget]]`
+    pub budgets: Vec<SharedBudget>,
     /// `[[rule]]`
     pub rules: Rules,
     /// What does not do what it seems to; for `sixty check`, the log and `status`.
@@ -83,6 +86,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
     let mut root = Table::new(source, "a config", 0..0, tree.get_ref());
     let known = || context.recipes.keys().map(String::as_str);
     let prices = root.take("price").map(|value| price::prices(value, known())).unwrap_or_default();
+    let budgets = root.take("budget").map(|value| budget::budgets(value, &prices)).unwrap_or_default();
     let rules = root.take("rule").map(|value| rule::rules(value, context, &prices));
     if rules.is_none() {
         source.remark("no rule, no key: every request will be denied", "add a [[rule]]; `sixty init` writes one");
@@ -98,6 +102,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
         log: sections::log(root.table("log")),
         providers: sections::providers(root.table("provider"), known()),
         prices,
+        budgets,
         rules: rules.unwrap_or_default(),
         warnings: Faults::default(),
     }

@@ -86,6 +86,10 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Bytes of a call's body that is looked into before it is passed on.
     pub look_bytes: usize,
+    /// Plain bytes for each packed one of an answer that a provider compressed, beyond the first MiB.
+    pub unpack_ratio: u32,
+    /// Bytes of the window that such an answer may ask for.
+    pub unpack_window: usize,
     /// Narrower keys of one lease that are counted or taken back.
     pub narrowed_keys: u32,
     /// How often a virtual key may be narrowed.
@@ -116,6 +120,8 @@ impl Default for Limits {
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,
             look_bytes: 4 << 20,
+            unpack_ratio: 100,
+            unpack_window: 8 << 20,
             narrowed_keys: 64,
             narrowed_steps: 8,
             narrowed_bytes: 2 << 10,

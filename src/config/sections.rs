@@ -70,6 +70,8 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         exe_bytes: table.size("exe_bytes", usual.exe_bytes, 1 << 20..=1 << 30),
         request_bytes: table.size("request_bytes", usual.request_bytes, 1 << 10..=16 << 20),
         look_bytes: table.size("look_bytes", usual.look_bytes, 1 << 10..=64 << 20),
+        unpack_ratio: table.count("unpack_ratio", usual.unpack_ratio, 10..=10_000),
+        unpack_window: table.size("unpack_window", usual.unpack_window, 32 << 10..=128 << 20),
         narrowed_keys: table.count("narrowed_keys", usual.narrowed_keys, 1..=65_536),
         narrowed_steps: table.count("narrowed_steps", usual.narrowed_steps, 1..=64),
         narrowed_bytes: table.size("narrowed_bytes", usual.narrowed_bytes, 512..=8 << 10),

@@ -51,6 +51,12 @@ impl<'a> Table<'a> {
         found
     }
 
+    /// Tells that a whole table lacks something.
+    pub(super) fn lacks<T>(&self, message: &str, advice: &str) -> Option<T> {
+        self.source.absence(self.at.clone(), message, advice);
+        None
+    }
+
     /// Takes a table within this one; an empty one when it is left out.
     pub(super) fn table(&mut self, key: &'static str) -> Table<'a> {
         let name = format!("[{key}]");

@@ -17,7 +17,7 @@ use crate::{
     recipe::Recipe,
     upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
-    wire::narrow::Bounds,
+    wire::{UnpackBounds, narrow::Bounds},
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -69,6 +69,7 @@ pub(super) async fn build(
         audit,
         clock: clock.clone(),
         rules: config.rules.clone(),
+        budgets: config.budgets.clone(),
     };
     let options = BrokerOptions {
         connections_per_uid: limits.connections_per_uid as usize,
@@ -106,6 +107,7 @@ pub(super) fn gateway_options(config: &Config) -> GatewayOptions {
         body_time: limits.body_time,
         look_bytes: limits.look_bytes,
         narrowed: Bounds { bytes: limits.narrowed_bytes, steps: limits.narrowed_steps as usize },
+        unpack: UnpackBounds { ratio: limits.unpack_ratio.into(), window: limits.unpack_window },
         origins: config.gateway.origins.clone(),
     }
 }
@@ -185,12 +187,12 @@ pub(super) fn recipes(config: &Config, mut recipes: BTreeMap<String, Recipe>) ->
     issuer::shared(recipes)
 }
 
-/// Reads rules and providers anew; everything else of a config takes a restart.
+/// Reads rules, budgets and providers anew; everything else of a config takes a restart.
 fn reload(options: DaemonOptions) -> Box<dyn Fn() -> Result<Reloaded, String> + Send + std::marker::Sync> {
     Box::new(move || match places::read(&options) {
         Ok(Found { config, recipes: found, .. }) => {
             let recipes = recipes(&config, found);
-            Ok(Reloaded { rules: config.rules, recipes })
+            Ok(Reloaded { rules: config.rules, budgets: config.budgets, recipes })
         }
         Err(fault) => Err(fault.to_string()),
     })

@@ -185,7 +185,7 @@ impl Ask<'_> {
         let by = self.way.parameter("by").map_or(Ok(By::Key), str::parse)?;
         let (since, sums) = self.operator.usage(by, self.way.parameter("since"))?;
         let since = Some(since).filter(|since| *since > Day::default());
-        Ok(Reply::json(200, &json!({ "by": by, "since": since, "usage": sums })))
+        Ok(Reply::json(200, &json!({ "by": by, "since": since, "usage": sums, "budgets": self.operator.budgets() })))
     }
 
     fn revoke(&self) -> Result<Reply, No> {

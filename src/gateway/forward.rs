@@ -8,6 +8,7 @@ use super::{
     head::{Bad, Head, written},
     inspect::{Inspected, Need, inspect, tell_length},
     key::KeyFault,
+    plain::{coding, strip_packed},
     stream::Stream,
     upgrade::{self, Websocket},
     web,
@@ -99,6 +100,10 @@ async fn passed(
     let hides = seen.is_some_and(|seen| seen.edit.is_some());
     let mut response = response.map(|body| Stream::new(body, passage));
     checked(session, &mut response, head.websocket)?;
+    if let Ok(Some(coding)) = coding(response.headers()) {
+        response.body_mut().unpack(coding, options.unpack);
+        strip_packed(response.headers_mut());
+    }
     answer::clean(&mut response, &head.provider);
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (answer, websocket) = upgrade::join(response, upgrade);
@@ -141,9 +146,9 @@ fn checked(session: &Session, response: &mut Response<Stream>, websocket: bool) 
     let only = |name: HeaderName, word: &str| {
         headers.get_all(name).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
     };
-    let clear = only(header::CONTENT_ENCODING, "identity") && only(header::TRANSFER_ENCODING, "chunked");
-    if !clear || headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
-        return Err(upstream().saying("the provider compressed its answer, which was asked for in the clear"));
+    let opaque = coding(headers).is_err() || !only(header::TRANSFER_ENCODING, "chunked");
+    if opaque || headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(upstream().saying("the provider packed its answer in a way that cannot be looked into"));
     }
     let to_websocket = websocket && headers.contains_key(header::UPGRADE) && only(header::UPGRADE, "websocket");
     if response.status() == StatusCode::SWITCHING_PROTOCOLS && !to_websocket {

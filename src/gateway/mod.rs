@@ -10,6 +10,7 @@ mod head;
 mod held;
 mod inspect;
 mod key;
+mod plain;
 mod serve;
 mod stream;
 mod upgrade;
@@ -37,6 +38,8 @@ pub struct GatewayOptions {
     pub look_bytes: usize,
     /// How large a narrower key may be.
     pub narrowed: crate::wire::narrow::Bounds,
+    /// How far an answer that came packed may unpack.
+    pub unpack: crate::wire::UnpackBounds,
     /// Origins of web pages that may call by TCP.
     pub origins: Vec<String>,
 }

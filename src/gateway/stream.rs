@@ -1,10 +1,10 @@
 //! The provider's body on its way to the client: counted, searched for the real key, and cut when either says so.
 //! It keeps nothing of it but a few bytes that may be the beginning of a key.
 
-use super::held::Held;
+use super::{held::Held, plain::Plain};
 use crate::{
     broker::{Download, Passage, Told},
-    wire::{Echo, EchoGuard, UsageHider, UsageReader},
+    wire::{Coding, Echo, EchoGuard, UnpackBounds, UsageHider, UsageReader},
 };
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::{
@@ -15,7 +15,7 @@ use std::{
 
 /// One answer's body, with the passage that ends with it.
 pub(super) struct Stream {
-    body: Download,
+    body: Plain,
     passage: Passage,
     reader: Option<UsageReader>,
     /// Takes out the usage event that the gateway asked for and the client did not.
@@ -28,14 +28,19 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(body: Download, passage: Passage) -> Self {
         Self {
-            body,
+            body: Plain::new(body),
             passage,
             reader: None,
             hider: None,
-            guard: EchoGuard::default(),
+            guard: EchoGuard::for_codes_too(),
             held: Held::default(),
             ended: false,
         }
+    }
+
+    /// The body came packed: it is searched, counted and passed on unpacked.
+    pub(super) fn unpack(&mut self, coding: Coding, bounds: UnpackBounds) {
+        self.body.unpack(coding, bounds);
     }
 
     /// Counts what the answer used; `hide` where the client did not ask to be told.
@@ -119,11 +124,10 @@ impl Body for Stream {
             if me.ended {
                 return Poll::Ready(None);
             }
-            let next = match ready!(Pin::new(&mut me.body).poll_frame(cx)) {
+            let next = match ready!(me.body.poll_piece(cx)) {
                 None => me.rest(),
-                Some(Err(fault)) => Err(io::Error::other(fault)),
-                // Trailers are nobody's: `Trailer` was a header of the provider's connection.
-                Some(Ok(frame)) => me.let_through(frame.into_data().unwrap_or_default()),
+                Some(Err(fault)) => Err(fault),
+                Some(Ok(piece)) => me.let_through(piece),
             };
             match next {
                 Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),

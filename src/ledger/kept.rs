@@ -3,7 +3,7 @@
 
 use super::usage::{Counts, Row};
 use crate::{
-    model::Day,
+    model::{Day, Per, Purse},
     sys::file::{self, FileError},
 };
 use serde::{Deserialize, Serialize};
@@ -31,13 +31,19 @@ pub(super) struct Line {
     pub(super) counts: Counts,
 }
 
-/// What is spent of a principal's budget for a day.
+/// What is spent of a budget for a day or a month.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spending {
-    /// The day.
+    /// The first day.
     pub day: Day,
-    /// The principal as its rule sees it.
+    /// A day, or a month.
+    #[serde(default)]
+    pub per: Per,
+    /// Whose.
+    #[serde(default)]
+    pub purse: Purse,
+    /// The principal as its rule sees it, or the name of the key, the workspace or the owner.
     pub holder: String,
     /// Tokens.
     pub tokens: u64,
@@ -47,8 +53,8 @@ pub struct Spending {
 
 impl Spending {
     /// Nothing yet.
-    pub(super) fn new(day: Day, holder: &str) -> Self {
-        Self { day, holder: holder.to_owned(), tokens: 0, cost_micros: 0 }
+    pub(super) fn new((purse, per, day): (Purse, Per, Day), holder: &str) -> Self {
+        Self { day, per, purse, holder: holder.to_owned(), tokens: 0, cost_micros: 0 }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Limits that are taken together before a call and settled together after it: tokens and cost of a lease or a day, and
-//! calls at the same time. All of a call's limits are held or none; what is held is never given to another.
+//! Limits that are taken together before a call and settled together after it: tokens and cost of a lease, a day or a
+//! month, of whom they are charged to, and calls at the same time. All of a call's limits are held or none; what is held is never given to another.
 
 use super::{Ledger, Spending, Terms, pass::Cut};
-use crate::model::{Day, LeaseId, Per};
+use crate::model::{Day, LeaseId, Per, Purse};
 use std::{collections::HashMap, sync::Arc};
 
 /// What a call may use, or did.
@@ -12,6 +12,30 @@ pub struct Claim {
     pub tokens: u64,
     /// Millionths of the owner's unit of money.
     pub cost_micros: u64,
+}
+
+/// What a call takes before it goes out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// What it may use.
+    pub claim: Claim,
+    /// The budgets that it shares with others' calls.
+    pub shares: &'a [Share],
+}
+
+/// A budget of a key, a workspace or an owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// What it is of.
+    pub purse: Purse,
+    /// Its name.
+    pub name: Arc<str>,
+    /// A day or a month.
+    pub per: Per,
+    /// Tokens.
+    pub tokens: Option<u64>,
+    /// Millionths of the owner's unit of money.
+    pub cost_micros: Option<u64>,
 }
 
 /// Which limit has no room.
@@ -26,9 +50,12 @@ pub enum Over {
     /// What would be left is held by calls that run.
     #[error("what is left of the budget is held by calls that run")]
     Held,
-    /// Seconds until the next day.
-    #[error("what is left of the day's budget is less than the call may use")]
-    Day(u32),
+    /// Of a principal's day or month: seconds until the next one.
+    #[error("what is left of the {0}'s budget is less than the call may use")]
+    Window(Per, u32),
+    /// Of a day or month of the key, or of its workspace or owner.
+    #[error("what is left of the {0}'s budget for the {1} is less than the call may use")]
+    Shared(Purse, Per),
     /// More would not be remembered, and what is not remembered is not bounded.
     #[error("more budgets are in use than are kept")]
     Full,
@@ -54,7 +81,8 @@ struct Account {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Whose {
     Lease(LeaseId),
-    Day(Day, Arc<str>),
+    /// By the window's first day.
+    Window(Purse, Per, Day, Arc<str>),
     Now(Arc<str>),
 }
 
@@ -97,22 +125,36 @@ pub(super) struct Meter {
 }
 
 /// The limits of a call on a lease.
-pub(super) fn lines(terms: &Terms, lease: LeaseId, claim: &Claim, day: Day) -> Vec<Line> {
-    let budget = &terms.budget;
-    let whose = || match budget.per {
-        Per::Day => Whose::Day(day, terms.holder.clone()),
-        Per::Lease => Whose::Lease(lease),
+pub(super) fn lines(terms: &Terms, lease: LeaseId, wanted: &Wanted<'_>, wall: u64) -> Vec<Line> {
+    let (budget, claim) = (&terms.budget, &wanted.claim);
+    let window = |purse, per: Per, name: &Arc<str>| match per.window(wall) {
+        Some((first, _)) => Whose::Window(purse, per, first, name.clone()),
+        None => Whose::Lease(lease),
     };
+    let whose = || window(Purse::Principal, budget.per, &terms.holder);
     let line = |whose, what: What, most| Line { account: Account { whose, what }, most, held: what.of(claim) };
     let tokens = budget.tokens.map(|most| line(whose(), What::Tokens, most));
     let cost = budget.cost_micros.map(|most| line(whose(), What::Cost, most));
     let calls = budget.concurrent.map(|most| line(Whose::Now(terms.holder.clone()), What::Calls, most.into()));
-    tokens.into_iter().chain(cost).chain(calls).collect()
+    let shared = wanted.shares.iter().flat_map(|share| {
+        let whose = || window(share.purse, share.per, &share.name);
+        let tokens = share.tokens.map(|most| line(whose(), What::Tokens, most));
+        tokens.into_iter().chain(share.cost_micros.map(|most| line(whose(), What::Cost, most)))
+    });
+    let mut lines: Vec<Line> = tokens.into_iter().chain(cost).chain(calls).collect();
+    for line in shared {
+        // Two budgets of the same are one account, and the tighter one bounds it.
+        match lines.iter_mut().find(|known| known.account == line.account) {
+            Some(known) => known.most = known.most.min(line.most),
+            None => lines.push(line),
+        }
+    }
+    lines
 }
 
 impl Meter {
-    /// Whether every line has room; `left` are the day's seconds.
-    pub(super) fn fits(&self, lines: &[Line], left: u32) -> Result<(), Over> {
+    /// Whether every line has room at this moment in Unix seconds.
+    pub(super) fn fits(&self, lines: &[Line], wall: u64) -> Result<(), Over> {
         lines.iter().try_for_each(|line| {
             let known = self.tallies.get(&line.account).copied();
             if known.is_none() && self.tallies.len() >= ACCOUNTS {
@@ -123,18 +165,21 @@ impl Meter {
                 _ if spent.saturating_add(held).saturating_add(line.held) <= line.most => Ok(()),
                 Whose::Now(_) => Err(Over::Running),
                 _ if spent.saturating_add(line.held) <= line.most => Err(Over::Held),
-                Whose::Day(..) => Err(Over::Day(left)),
+                Whose::Window(Purse::Principal, per, ..) => {
+                    Err(Over::Window(*per, per.window(wall).map_or(0, |(_, left)| left)))
+                }
+                Whose::Window(purse, per, ..) => Err(Over::Shared(*purse, *per)),
                 Whose::Lease(_) => Err(Over::Lease),
             }
         })
     }
 
     /// Holds all lines; they fit.
-    pub(super) fn hold(&mut self, lines: &[Line], today: Day) {
-        if self.today != today {
-            self.today = today;
+    pub(super) fn hold(&mut self, lines: &[Line], wall: u64) {
+        if std::mem::replace(&mut self.today, Day::of(wall)) != Day::of(wall) {
+            let lasts = |per: Per, first| per.window(wall).is_some_and(|(now, _)| now == first);
             self.tallies.retain(|account, tally| match account.whose {
-                Whose::Day(day, _) => day == today || tally.held > 0,
+                Whose::Window(_, per, first, _) => lasts(per, first) || tally.held > 0,
                 Whose::Lease(_) | Whose::Now(_) => true,
             });
         }
@@ -183,12 +228,13 @@ impl Meter {
         }
     }
 
-    /// What is spent of the budgets of days.
+    /// What is spent of the budgets of days and months.
     pub(super) fn spendings(&self) -> Vec<Spending> {
-        let mut all: HashMap<(Day, &str), Spending> = HashMap::new();
+        let mut all: HashMap<_, Spending> = HashMap::new();
         for (account, tally) in &self.tallies {
-            let Whose::Day(day, holder) = &account.whose else { continue };
-            let one = all.entry((*day, holder)).or_insert_with(|| Spending::new(*day, holder));
+            let Whose::Window(purse, per, day, holder) = &account.whose else { continue };
+            let window = (*purse, *per, *day);
+            let one = all.entry((window, holder)).or_insert_with(|| Spending::new(window, holder));
             match account.what {
                 What::Tokens => one.tokens = tally.spent,
                 What::Cost => one.cost_micros = tally.spent,
@@ -200,8 +246,8 @@ impl Meter {
 
     /// Puts back what was spent before a restart.
     pub(super) fn restore(&mut self, spent: Vec<Spending>) {
-        for Spending { day, holder, tokens, cost_micros } in spent {
-            let whose = Whose::Day(day, holder.into());
+        for Spending { day, per, purse, holder, tokens, cost_micros } in spent {
+            let whose = Whose::Window(purse, per, day, holder.into());
             for (what, spent) in [(What::Tokens, tokens), (What::Cost, cost_micros)] {
                 self.tallies.insert(Account { whose: whose.clone(), what }, Tally { spent, held: 0 });
             }
@@ -260,12 +306,15 @@ mod tests {
     #[test]
     fn a_limit_that_would_not_be_kept_is_no_limit_to_give() {
         let line = |number: usize| Line {
-            account: Account { whose: Whose::Day(Day(1), number.to_string().into()), what: What::Tokens },
+            account: Account {
+                whose: Whose::Window(Purse::Principal, Per::Day, Day(1), number.to_string().into()),
+                what: What::Tokens,
+            },
             most: 9,
             held: 1,
         };
         let mut meter = Meter::default();
-        (0..ACCOUNTS).for_each(|number| meter.hold(&[line(number)], Day(1)));
+        (0..ACCOUNTS).for_each(|number| meter.hold(&[line(number)], 86_400));
         assert_eq!((meter.fits(&[line(0)], 1), meter.fits(&[line(ACCOUNTS)], 1)), (Ok(()), Err(Over::Full)));
         meter.settle(&[line(0)], &Claim::default());
         assert_eq!(meter.fits(&[line(ACCOUNTS)], 1), Ok(()), "what is back to nothing is forgotten");
@@ -274,15 +323,22 @@ mod tests {
     #[test]
     fn a_day_that_is_over_is_forgotten_and_what_runs_is_not() {
         let line = |day| Line {
-            account: Account { whose: Whose::Day(Day(day), "h".into()), what: What::Cost },
+            account: Account {
+                whose: Whose::Window(Purse::Principal, Per::Day, Day(day), "h".into()),
+                what: What::Cost,
+            },
             most: 9,
             held: 1,
         };
         let mut meter = Meter::default();
-        meter.restore(vec![Spending { tokens: 1, cost_micros: 1, ..Spending::new(Day(1), "h") }]);
-        meter.hold(&[line(2)], Day(2));
+        meter.restore(vec![Spending {
+            tokens: 1,
+            cost_micros: 1,
+            ..Spending::new((Purse::Principal, Per::Day, Day(1)), "h")
+        }]);
+        meter.hold(&[line(2)], 2 * 86_400);
         assert_eq!(meter.tallies.len(), 1);
-        meter.hold(&[line(3)], Day(3));
+        meter.hold(&[line(3)], 3 * 86_400);
         assert_eq!(meter.tallies.len(), 2);
     }
 }

@@ -19,7 +19,7 @@ mod watch;
 
 pub use book::{Full, New};
 pub use kept::Spending;
-pub use limit::{Claim, Over, Reservation};
+pub use limit::{Claim, Over, Reservation, Share, Wanted};
 pub use node::Chain;
 pub use pass::{Cut, Held, Spent};
 pub use revoke::{Revoked, Which};
@@ -138,17 +138,17 @@ impl Ledger {
 
     /// Takes one use of a lease and holds what the call may use, all under one lock: of many who race for the last of
     /// something exactly as many get it as it is enough for.
-    pub fn take_use(&self, lease: LeaseId, claim: &Claim) -> Result<Reservation, Spent> {
-        self.take_narrowed(lease, Chain::default(), claim)
+    pub fn take_use(&self, lease: LeaseId, wanted: &Wanted<'_>) -> Result<Reservation, Spent> {
+        self.take_narrowed(lease, Chain::default(), wanted)
     }
 
     /// The same with a narrower key: every step of it must be live and have a use left too.
-    pub fn take_narrowed(&self, lease: LeaseId, chain: Chain, claim: &Claim) -> Result<Reservation, Spent> {
-        let (cut, lines) = self.book().take_use(lease, &chain, claim, &self.clock)?;
+    pub fn take_narrowed(&self, lease: LeaseId, chain: Chain, wanted: &Wanted<'_>) -> Result<Reservation, Spent> {
+        let (cut, lines) = self.book().take_use(lease, &chain, wanted, &self.clock)?;
         Ok(Reservation::new(self.clone(), lease, lines, cut))
     }
 
-    /// What is spent of the budgets of days, to be kept over a restart.
+    /// What is spent of the budgets of days and months, to be kept over a restart.
     pub fn spendings(&self) -> Vec<Spending> {
         self.book().meter.spendings()
     }

@@ -2,13 +2,13 @@
 //! A use is taken under the ledger's one lock, so that of many who race for the last one exactly one wins.
 
 use super::{
-    Chain, Claim, Over, Terms,
+    Chain, Over, Terms, Wanted,
     book::{Book, Entry},
     limit::{Line, lines},
 };
 use crate::{
     clock::{Boottime, Clock},
-    model::{Day, Kind, LeaseId, Node},
+    model::{Kind, LeaseId, Node},
     sys::process::Process,
 };
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Book {
         &mut self,
         lease: LeaseId,
         chain: &Chain,
-        claim: &Claim,
+        wanted: &Wanted<'_>,
         clock: &Clock,
     ) -> Result<(Cut, Vec<Line>), Spent> {
         let (now, wall) = (clock.boot(), clock.wall());
@@ -109,12 +109,12 @@ impl Book {
             return Err(Spent::Exhausted);
         }
         let terms = self.shelf.at(slot.terms).ok_or(Spent::Revoked)?;
-        let lines = lines(terms, lease, claim, Day::of(wall));
-        self.meter.fits(&lines, Day::left(wall))?;
+        let lines = lines(terms, lease, wanted, wall);
+        self.meter.fits(&lines, wall)?;
         if let Some(rate) = terms.budget.calls {
             self.rates.take(&format!("calls of {}", terms.holder), rate, now).map_err(Over::Rate)?;
         }
-        self.meter.hold(&lines, Day::of(wall));
+        self.meter.hold(&lines, wall);
         if slot.uses != super::slots::NONE {
             slot.uses -= 1;
         }

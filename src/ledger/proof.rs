@@ -95,7 +95,7 @@ fn mint(ledger: &Ledger, clock: &Clock, model: &mut Model, (uid, seconds, uses):
 fn spend(ledger: &Ledger, model: &mut Model, which: usize, keep: bool) {
     let Some(lives) = model.all.get(which).map(|known| model.lives(known)) else { return };
     let known = &mut model.all[which];
-    let taken = ledger.take_use(known.id, &Claim::default());
+    let taken = ledger.take_use(known.id, &Wanted::default());
     assert_eq!(taken.is_ok(), lives && known.left != Some(0), "{known:?}: {:?}", taken.as_ref().err());
     if let (Ok(taken), true) = (taken, keep) {
         taken.settle(&Claim::default());

@@ -1,7 +1,7 @@
 //! What the ledger promises, by a hand-wound clock.
 
 use super::*;
-use crate::model::{Budget, KeyName, Kind, Node, NodeId, Per};
+use crate::model::{Budget, KeyName, Kind, Node, NodeId, Per, Purse};
 use std::time::Duration;
 
 fn ledger(leases: usize, leases_per_uid: usize) -> (Ledger, crate::clock::Winder, Clock) {
@@ -243,7 +243,7 @@ fn the_last_use_is_taken_once() {
     let (ledger, winder, clock) = ledger(9, 9);
     let new = lease(&clock, 1, Kind::Virtual, 60, 7);
     let id = ledger.enter(New { uses: Some(2), ..new }, None).unwrap();
-    let take = || ledger.take_use(id, &Claim::default());
+    let take = || ledger.take_use(id, &Wanted::default());
     let spend = || take().map(|taken| taken.settle(&Claim::default()));
     drop(take().unwrap());
     assert!(spend().is_ok() && spend().is_ok());
@@ -263,7 +263,7 @@ async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
     let enter = |digest| ledger.enter(lease(&clock, 1, Kind::Virtual, 60, digest), None).unwrap();
     let (one, two, three) = (enter(1), enter(2), enter(3));
     let [mut first, mut second, mut third] =
-        [one, two, three].map(|id| ledger.take_use(id, &Claim::default()).unwrap().cut());
+        [one, two, three].map(|id| ledger.take_use(id, &Wanted::default()).unwrap().cut());
     async fn runs(cut: &mut Cut) -> bool {
         tokio::time::timeout(Duration::from_millis(1), cut.wait()).await.is_err()
     }
@@ -272,7 +272,7 @@ async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
     assert!(!runs(&mut first).await && runs(&mut second).await);
     ledger.cut_all();
     assert!(!runs(&mut second).await && !runs(&mut third).await);
-    let mut again = ledger.take_use(three, &Claim::default()).unwrap().cut();
+    let mut again = ledger.take_use(three, &Wanted::default()).unwrap().cut();
     assert!(runs(&mut again).await, "a lease outlives the cut of a lock");
     winder.advance(Duration::from_secs(61));
     ledger.reap(9);
@@ -283,7 +283,8 @@ async fn whatever_ends_a_lease_cuts_what_runs_on_it() {
 fn raced(new: impl Fn(u8) -> New + Sync, clock: &Clock, claim: Claim) -> Vec<usize> {
     let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 4 }, clock.clone());
     let enter = |round| ledger.enter(new(round), None).unwrap();
-    let take = |_, id| ledger.take_use(id, &claim).map(|taken| taken.settle(&claim));
+    let wanted = Wanted { claim, shares: &[] };
+    let take = |_, id| ledger.take_use(id, &wanted).map(|taken| taken.settle(&claim));
     crowded(&ledger, enter, take)
 }
 
@@ -335,6 +336,31 @@ fn of_64_who_race_for_the_last_tokens_as_many_win_as_they_are_enough_for() {
         };
         let won = raced(new, &clock, Claim { tokens: 100, cost_micros: 5 });
         assert!(won.iter().all(|won| *won == winners), "{winners}: {won:?}");
+    }
+}
+
+fn share(per: Per, tokens: Option<u64>, cost_micros: Option<u64>) -> Share {
+    Share { purse: Purse::Owner, name: "ops".into(), per, tokens, cost_micros }
+}
+
+#[test]
+fn of_64_principals_who_race_for_the_last_of_their_owners_budget_as_many_win_as_it_is_enough_for() {
+    const RACERS: u32 = 64;
+    for (share, winners) in [(share(Per::Day, Some(799), None), 7), (share(Per::Month, None, Some(50)), 10)] {
+        let (ledger, _winder, clock) = ledger(99, 99);
+        let enter = |uid| ledger.enter(lease(&clock, uid, Kind::Virtual, 60, uid as u8), None).unwrap();
+        let leases: Vec<LeaseId> = (0..RACERS).map(enter).collect();
+        let wanted = Wanted { claim: Claim { tokens: 100, cost_micros: 5 }, shares: &[share] };
+        let start = std::sync::Barrier::new(leases.len());
+        let race = |id: &LeaseId| {
+            start.wait();
+            ledger.take_use(*id, &wanted).map(|taken| taken.settle(&wanted.claim)).is_ok()
+        };
+        let won = std::thread::scope(|scope| {
+            let all: Vec<_> = leases.iter().map(|id| scope.spawn(move || race(id))).collect();
+            all.into_iter().map(|one| one.join().unwrap()).filter(|won| *won).count()
+        });
+        assert_eq!(won, winners);
     }
 }
 
@@ -402,6 +428,10 @@ fn bounded(new: New, budget: Budget) -> New {
     New { terms: Arc::new(Terms { budget, ..(*new.terms).clone() }), ..new }
 }
 
+fn wanted(count: u64) -> Wanted<'static> {
+    Wanted { claim: tokens(count), shares: &[] }
+}
+
 fn tokens(tokens: u64) -> Claim {
     Claim { tokens, ..Claim::default() }
 }
@@ -413,29 +443,56 @@ fn what_was_held_and_not_used_comes_back() {
         let budget = Budget { tokens: Some(100), per, ..Budget::default() };
         ledger.enter(bounded(lease(&clock, uid, Kind::Virtual, 200_000, digest), budget), None).unwrap()
     };
-    let over = |id, count| ledger.take_use(id, &tokens(count)).err();
+    let over = |id, count| ledger.take_use(id, &wanted(count)).err();
     let one = enter(1, 1, Per::Lease);
-    let first = ledger.take_use(one, &tokens(60)).unwrap();
+    let first = ledger.take_use(one, &wanted(60)).unwrap();
     assert_eq!(over(one, 50), Some(Spent::Over(Over::Held)), "it may come back");
     drop(first);
-    ledger.take_use(one, &tokens(90)).unwrap().settle(&tokens(30));
-    let mut grows = ledger.take_use(one, &tokens(50)).unwrap();
+    ledger.take_use(one, &wanted(90)).unwrap().settle(&tokens(30));
+    let mut grows = ledger.take_use(one, &wanted(50)).unwrap();
     assert!(grows.cover(&tokens(70)) && !grows.cover(&tokens(71)) && grows.cover(&tokens(5)));
     grows.settle(&tokens(90));
     assert_eq!(over(one, 1), Some(Spent::Over(Over::Lease)), "what was used counts, though it is more than was held");
     assert_eq!(over(enter(1, 2, Per::Lease), 100), None, "another lease has a budget of its own");
     let (day, again, others) = (enter(1, 3, Per::Day), enter(1, 4, Per::Day), enter(2, 5, Per::Day));
-    ledger.take_use(day, &tokens(100)).unwrap().settle(&tokens(100));
+    ledger.take_use(day, &wanted(100)).unwrap().settle(&tokens(100));
     let wait = crate::model::Day::left(clock.wall());
-    assert_eq!(over(again, 1), Some(Spent::Over(Over::Day(wait))), "a new lease is no new day");
+    assert_eq!(over(again, 1), Some(Spent::Over(Over::Window(Per::Day, wait))), "a new lease is no new day");
     assert_eq!(over(others, 100), None);
     let restarted = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 4 }, clock.clone());
     restarted.restore(ledger.spendings());
     let budget = Budget { tokens: Some(100), ..Budget::default() };
     let id = restarted.enter(bounded(lease(&clock, 1, Kind::Virtual, 60, 1), budget), None).unwrap();
-    assert!(restarted.take_use(id, &tokens(1)).is_err(), "nor is a restart");
+    assert!(restarted.take_use(id, &wanted(1)).is_err(), "nor is a restart");
     winder.advance(Duration::from_secs(u64::from(wait)));
     assert_eq!(over(again, 100), None);
+}
+
+#[test]
+fn what_is_shared_is_spent_by_all_and_lasts_to_the_months_end() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    let enter =
+        |ledger: &Ledger, uid| ledger.enter(lease(&clock, uid, Kind::Virtual, 40 * 86_400, uid as u8), None).unwrap();
+    let (one, two) = (enter(&ledger, 1), enter(&ledger, 2));
+    // Two bounds of the same are one account, and the tighter one holds.
+    let shares =
+        [share(Per::Month, Some(900), None), share(Per::Month, Some(100), None), share(Per::Day, Some(70), None)];
+    let take = |ledger: &Ledger, id, count| ledger.take_use(id, &Wanted { claim: tokens(count), shares: &shares });
+    drop(take(&ledger, one, 60).unwrap());
+    take(&ledger, one, 60).unwrap().settle(&tokens(60));
+    let no = |ledger: &Ledger, id, count| take(ledger, id, count).err();
+    assert_eq!(no(&ledger, two, 20), Some(Spent::Over(Over::Shared(Purse::Owner, Per::Day))), "whoever asks");
+    winder.advance(Duration::from_secs(86_400));
+    assert_eq!(no(&ledger, two, 50), Some(Spent::Over(Over::Shared(Purse::Owner, Per::Month))), "the day is another");
+    let mut runs = take(&ledger, two, 30).unwrap();
+    assert!(runs.cover(&tokens(40)) && !runs.cover(&tokens(41)), "what runs is cut there");
+    runs.settle(&tokens(40));
+    let restarted = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 4 }, clock.clone());
+    restarted.restore(ledger.spendings());
+    let again = enter(&restarted, 3);
+    assert_eq!(no(&restarted, again, 1), Some(Spent::Over(Over::Shared(Purse::Owner, Per::Month))));
+    winder.advance(Duration::from_secs(19 * 86_400));
+    assert_eq!((no(&ledger, one, 70), no(&restarted, again, 70)), (None, None), "the next month");
 }
 
 #[test]
@@ -444,7 +501,7 @@ fn calls_are_bounded_in_time_and_at_a_time() {
     let budget = Budget { concurrent: Some(2), calls: "3/min".parse().ok(), ..Budget::default() };
     let enter = |digest| ledger.enter(bounded(lease(&clock, 1, Kind::Virtual, 60, digest), budget), None).unwrap();
     let (one, two) = (enter(1), enter(2));
-    let take = |id| ledger.take_use(id, &Claim::default());
+    let take = |id| ledger.take_use(id, &Wanted::default());
     let (first, second) = (take(one).unwrap(), take(two).unwrap());
     assert_eq!(take(two).err(), Some(Spent::Over(Over::Running)), "the bound is the principal's, not the lease's");
     first.settle(&Claim::default());
@@ -465,7 +522,7 @@ fn chain(steps: &[(u8, Option<u32>)]) -> Chain {
 fn a_narrower_keys_uses_are_its_own_and_its_ancestors() {
     let (ledger, winder, clock) = ledger(9, 9);
     let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
-    let take = |steps: &[(u8, Option<u32>)]| ledger.take_narrowed(id, chain(steps), &Claim::default());
+    let take = |steps: &[(u8, Option<u32>)]| ledger.take_narrowed(id, chain(steps), &Wanted::default());
     let spend = |steps: &[(u8, Option<u32>)]| take(steps).map(|taken| taken.settle(&Claim::default())).err();
     let (mother, son, daughter) = ((1, Some(3)), (2, Some(2)), (3, None));
     drop(take(&[mother, son]).unwrap());
@@ -479,7 +536,7 @@ fn a_narrower_keys_uses_are_its_own_and_its_ancestors() {
     assert_eq!((spend(&[mother]), spend(&[])), (Some(Spent::Exhausted), None));
     let until = |seconds| Chain { until: Some(clock.boot().plus(Duration::from_secs(seconds))), ..Chain::default() };
     let (soon, later) = (until(5), until(100));
-    let spend = |chain: &Chain| ledger.take_narrowed(id, chain.clone(), &Claim::default()).err();
+    let spend = |chain: &Chain| ledger.take_narrowed(id, chain.clone(), &Wanted::default()).err();
     assert_eq!((spend(&soon), spend(&later)), (None, None));
     winder.advance(Duration::from_secs(5));
     assert_eq!((spend(&soon), spend(&later)), (Some(Spent::Expired), None));
@@ -493,7 +550,7 @@ async fn a_revoked_node_takes_its_subtree_along_and_nobody_else() {
     let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
     let take = |steps: &[u8]| {
         let steps: Vec<_> = steps.iter().map(|name| (*name, None)).collect();
-        ledger.take_narrowed(id, chain(&steps), &Claim::default())
+        ledger.take_narrowed(id, chain(&steps), &Wanted::default())
     };
     let mut cuts = [&[][..], &[1], &[1, 2], &[1, 2, 3], &[1, 4]].map(|steps| take(steps).unwrap().cut());
     let revoke = |name, uid| ledger.revoke(&Which::Node(NodeId { mark: [7; 16], node: node(name) }, uid)).leases;
@@ -513,7 +570,7 @@ fn of_narrower_keys_so_many_are_remembered_and_a_revocation_is_never_forgotten()
     let (ledger, _winder, clock) = ledger(9, 9);
     let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();
     let spend = |steps: &[(u8, Option<u32>)]| {
-        ledger.take_narrowed(id, chain(steps), &Claim::default()).map(|taken| taken.settle(&Claim::default())).err()
+        ledger.take_narrowed(id, chain(steps), &Wanted::default()).map(|taken| taken.settle(&Claim::default())).err()
     };
     assert_eq!((1..=3).filter_map(|name| spend(&[(name, Some(9))])).next(), None);
     assert_eq!(spend(&[(4, Some(9)), (5, Some(9))]), Some(Spent::Crowded), "two more are one too many");
@@ -532,7 +589,7 @@ fn of_64_who_race_for_a_narrower_keys_last_use_one_wins_a_thousand_times() {
     let ledger = Ledger::new(LedgerOptions { leases: 9, leases_per_uid: 9, narrowed_keys: 4 }, clock.clone());
     let enter = |digest| ledger.enter(lease(&clock, 1, Kind::Virtual, 60, digest), None).unwrap();
     let race = |_, id| {
-        let taken = ledger.take_narrowed(id, chain(&[(1, Some(9)), (2, Some(1))]), &Claim::default());
+        let taken = ledger.take_narrowed(id, chain(&[(1, Some(9)), (2, Some(1))]), &Wanted::default());
         taken.map(|taken| taken.settle(&Claim::default()))
     };
     assert!(crowded(&ledger, enter, race).iter().all(|won| *won == 1));

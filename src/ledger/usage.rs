@@ -221,6 +221,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Per, Purse};
 
     fn book(file: Option<&Path>, rows: usize, days: u32) -> UsageBook {
         UsageBook::open(UsageOptions { file: file.map(Path::to_owned), rows, days }).0
@@ -276,7 +277,8 @@ mod tests {
         let file = folder.path().join("usage.json");
         let first = book(Some(&file), 9, 90);
         first.count(row(5, "a", "m"), &used(7));
-        let spent = Spending { day: Day(5), holder: "h".into(), tokens: 7, cost_micros: 1 };
+        let window = (Purse::Owner, Per::Month, Day(5));
+        let spent = Spending { tokens: 7, cost_micros: 1, ..Spending::new(window, "h") };
         first.save(Vec::new);
         first.count(row(5, "a", "m"), &Counts::default());
         first.close(|| vec![spent.clone()]);

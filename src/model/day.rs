@@ -26,6 +26,14 @@ impl Day {
         u32::try_from(SECONDS - seconds % SECONDS).unwrap_or(u32::MAX)
     }
 
+    /// How many days of its month come before it, and how many after it.
+    pub fn in_month(self) -> (u32, u32) {
+        let Ok(moment) = jiff::Timestamp::from_second(i64::from(self.0) * SECONDS as i64) else { return (0, 0) };
+        let date = jiff::tz::Offset::UTC.to_datetime(moment).date();
+        let (day, days) = (date.day().unsigned_abs(), date.days_in_month().unsigned_abs());
+        (u32::from(day) - 1, u32::from(days - day))
+    }
+
     /// The first day that is meant by `2026-11-01`, or by `7d`: the last seven days, today among them.
     ///
     /// # Errors

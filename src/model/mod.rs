@@ -18,7 +18,7 @@ pub mod shape;
 pub mod span;
 pub mod usage;
 
-pub use budget::{Budget, Per};
+pub use budget::{Budget, Per, Purse, SharedBudget};
 pub use day::Day;
 pub use finding::{Finding, Health};
 pub use key::{Fingerprint, KeyMeta, KeyName, Place};

@@ -1,7 +1,7 @@
 //! What a rule gives, in the words of the config: for `sixty why`. It decides nothing.
 
 use super::{Bearer, Detach, Risky, Rule, Theft};
-use crate::model::{Budget, Kind, Per, Scope};
+use crate::model::{Budget, Kind, Scope};
 use serde::Serialize;
 
 /// One thing that a rule gives or bounds, and how.
@@ -47,7 +47,7 @@ fn scope(scope: &Scope) -> [Words; 3] {
 }
 
 fn budget(budget: &Budget) -> [Words; 5] {
-    let per = if budget.per == Per::Day { "a day" } else { "a lease" };
+    let per = format!("a {}", budget.per);
     let money = |micros: u64| {
         let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
         format!("{} {per}", text.trim_end_matches('0').trim_end_matches('.'))
@@ -76,7 +76,10 @@ fn listed(list: Vec<String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::Scope, policy::Rules};
+    use crate::{
+        model::{Per, Scope},
+        policy::Rules,
+    };
 
     #[test]
     fn what_a_rule_bounds_is_told_and_what_it_does_not_is_not() {

@@ -1,6 +1,7 @@
-//! Finds a secret in what a provider sends back, across the borders of pieces. It keeps no byte of the secret, nor of the
-//! stream: only how many bytes of the secret the stream now ends with.
+//! Finds a secret in what a provider sends back, across the borders of pieces. It keeps no byte of the secret; of the stream
+//! only how many bytes of the secret it now ends with, and what may be the beginning of a code of it.
 
+use super::coded::{Coded, CodedGuard};
 use memchr::memmem;
 use zeroize::Zeroizing;
 
@@ -11,28 +12,46 @@ pub struct EchoGuard {
     matched: usize,
     /// Bytes of the stream so far.
     passed: u64,
+    /// None: the secret as it is, and nothing else.
+    coded: Option<CodedGuard>,
 }
 
 /// What a piece showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Echo {
-    /// No secret so far. The last `hold` bytes of the stream are its beginning: who holds them back until the next piece
-    /// lets no part of it through.
+    /// No secret so far. The last `hold` bytes of the stream are its beginning, or of a code of it: who holds them back
+    /// until the next piece lets no part of it through, of a code no more than a few characters.
     None {
-        /// Fewer than the secret has; 0 nearly always.
+        /// Fewer than the secret has, or three times as many; 0 nearly always.
         hold: usize,
     },
-    /// The secret, whole. Its first byte is at this offset of the stream.
+    /// The secret, whole, or a code of it. Its first byte is at this offset of the stream, or is there already.
     At(u64),
 }
 
 impl EchoGuard {
+    /// A search for its base64, hex and percent codes too.
+    pub fn for_codes_too() -> Self {
+        Self { coded: Some(CodedGuard::default()), ..Self::default() }
+    }
+
     /// Searches the next piece. After [`Echo::At`] the stream is to be cut: the rest of the piece was not searched.
     /// Only the stream as the client will see it is searched; a compressed one must be unpacked first.
     pub fn search(&mut self, secret: &[u8], piece: &[u8]) -> Echo {
         if secret.is_empty() {
             return Echo::None { hold: 0 };
         }
+        let begin = self.passed;
+        let (plain, coded) =
+            (self.as_it_is(secret, piece), self.coded.as_mut().map(|coded| coded.search(secret, piece)));
+        match (plain, coded) {
+            (Echo::None { hold }, Some(Coded::None(more))) => Echo::None { hold: hold.max(more) },
+            (Echo::None { .. }, Some(Coded::At(at))) => Echo::At(begin + at as u64),
+            (plain, _) => plain,
+        }
+    }
+
+    fn as_it_is(&mut self, secret: &[u8], piece: &[u8]) -> Echo {
         let borders = borders(secret);
         // The secret was swapped for a shorter one meanwhile.
         self.matched = self.matched.min(secret.len() - 1);

@@ -2,6 +2,7 @@
 //! puts tokens in; it never decides what to send.
 
 mod answer;
+mod coded;
 mod echo;
 mod hide;
 pub mod key;
@@ -12,6 +13,7 @@ mod problem;
 mod scan;
 mod sse;
 pub mod swap;
+mod unpack;
 mod usage;
 
 pub use answer::{Encoded, lease, studio_token};
@@ -20,4 +22,5 @@ pub use hide::UsageHider;
 pub use look::{Edit, Look, LookFault, Seen};
 pub use message::{KeyPut, KeyRotate, Redeem, Unlock, Why, parse};
 pub use problem::{problem, refusal, studio_error};
+pub use unpack::{Coding, UnpackBounds, Unpacker};
 pub use usage::{Framing, UsageReader};

@@ -3,6 +3,7 @@
 
 mod answers;
 mod choke;
+pub mod packed;
 mod requests;
 mod sockets;
 pub mod upstream;

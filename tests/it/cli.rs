@@ -8,7 +8,7 @@ use crate::{
 use serde_json::Value;
 
 /// Every command that has a help of its own.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 30] = [
     "",
     "demo",
     "init",
@@ -28,7 +28,9 @@ const COMMANDS: [&str; 28] = [
     "revoke",
     "lock",
     "unlock",
+    "selftest",
     "status",
+    "top",
     "usage",
     "whoami",
     "why",
@@ -40,7 +42,7 @@ const COMMANDS: [&str; 28] = [
 ];
 
 /// Commands that ask a daemon, with what they need on stdin.
-const ASKING: [&str; 15] = [
+const ASKING: [&str; 17] = [
     "key list",
     "key show a",
     "key rotate a",
@@ -53,7 +55,9 @@ const ASKING: [&str; 15] = [
     "revoke --all",
     "lock",
     "unlock",
+    "selftest",
     "status",
+    "top",
     "usage",
     "why a",
 ];
@@ -304,6 +308,7 @@ fn json_is_one_object_of_a_stable_shape() {
         "key test dashscope/main --json",
         "revoke --all --json",
         "status --json",
+        "top --once --json",
         "audit verify DIRECTORY/state/audit.ndjson --json",
         "lock --json",
         "unlock --json",

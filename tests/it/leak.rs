@@ -110,6 +110,7 @@ fn many_calls_leave_nothing() {
     life.a_buffer_in_use_is_seen();
     life.look(&format!("after {CALLS} calls, with connections kept on both sides"));
     life.the_provider_spoils_calls();
+    life.the_key_comes_back_in_disguise();
     life.websockets_pass();
     for round in 0..ROUNDS / 2 {
         drop(life.call_through_the_gateway(80));

@@ -154,8 +154,8 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     assert!(ledger.page(None, all).unwrap().leases.is_empty());
     let attestor = Attestor::new(1 << 20);
     let (usage, _) = UsageBook::open(UsageOptions { file: None, rows: 9, days: 9 });
-    let (prices, rules) = Default::default();
-    let parts = Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock: clock.clone(), rules };
+    let (prices, rules, budgets) = Default::default();
+    let parts = Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock: clock.clone(), rules, budgets };
     let options = BrokerOptions {
         confinement: "none",
         refusals_per_uid: "600/min".parse().unwrap(),

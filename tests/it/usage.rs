@@ -6,15 +6,15 @@ use std::{
     os::unix::net::UnixStream,
 };
 
-const CHAT: &str = "/dashscope/compatible-mode/v1/chat/completions";
-const QUESTION: &str = r#"{"model":"qwen-plus","messages":[{"role":"user","content":"Who are you?"}]}"#;
+pub const CHAT: &str = "/dashscope/compatible-mode/v1/chat/completions";
+pub const QUESTION: &str = r#"{"model":"qwen-plus","messages":[{"role":"user","content":"Who are you?"}]}"#;
 const PRICE: &str = "[[price]]\nprovider = \"dashscope\"\nmodels = [\"qwen-*\"]\ninput = 100000\noutput = 1000000\n";
 
 fn key(world: &World) -> String {
     world.mint(r#"{"key":"dashscope/main","kind":"virtual"}"#).token()
 }
 
-fn send(world: &World, key: &str, path: &str, body: &str) -> UnixStream {
+pub fn send(world: &World, key: &str, path: &str, body: &str) -> UnixStream {
     let mut stream = UnixStream::connect(world.path("run/gateway.sock")).unwrap();
     stream.set_read_timeout(Some(10 * SECOND)).unwrap();
     let head = format!(

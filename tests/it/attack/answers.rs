@@ -1,6 +1,7 @@
 //! A provider that lies, breaks off, never ends, talks out of turn or sends the key back.
 
 use super::{CHAT, OTHER, SECOND, Scene, ask, everything, statuses, upstream::Then};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     io::{Read, Write},
     time::Duration,
@@ -76,7 +77,7 @@ fn a_length_that_is_a_lie_is_never_made_good() {
 }
 
 /// The body of one answer, if it is whole by its own head and nothing follows it.
-fn body(told: &str) -> Option<String> {
+pub(super) fn body(told: &str) -> Option<String> {
     let (head, body) = told.split_once("\r\n\r\n")?;
     if head.contains("transfer-encoding: chunked") {
         let (mut whole, mut rest) = (String::new(), body);
@@ -222,6 +223,42 @@ fn the_key_is_not_given_back_in_any_part_of_an_answer() {
     }
     assert_eq!(scene.world.status()["echoed"][0], "dashscope/main");
     scene.still_serves("echoes");
+}
+
+/// The key as debug pages and logs write it: base64 of a Basic header and of the key alone, hex, percent signs.
+fn codes(real: &str) -> Vec<String> {
+    let pair = |user: &str| STANDARD.encode(format!("{user}{real}"));
+    let each = |case: fn(u8) -> String| real.bytes().map(case).collect::<String>();
+    let mut codes: Vec<String> = ["", "x:", "x-access-token:", "me:"].map(pair).into();
+    codes.extend([each(|byte| format!("{byte:02x}")), each(|byte| format!("{byte:02X}"))]);
+    codes.extend([each(|byte| format!("%{byte:02x}")), real.replace('-', "%2D")]);
+    codes
+}
+
+#[test]
+fn the_key_is_not_given_back_in_another_writing() {
+    let scene = Scene::new();
+    for code in codes(&scene.real) {
+        let chunks = |size: usize| {
+            let pieces = code.as_bytes().chunks(size).map(|piece| std::str::from_utf8(piece).unwrap());
+            pieces.map(|piece| format!("{:x}\r\n{piece}\r\n", piece.len())).collect::<String>()
+        };
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        for bytes in [
+            format!("HTTP/1.1 200 OK\r\nx-debug: {code}\r\ncontent-length: 0\r\n\r\n"),
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n\"{code}\"", code.len() + 2),
+            format!("{chunked}{}0\r\n\r\n", chunks(11)),
+            format!("{chunked}{}0\r\n\r\n", chunks(1)),
+        ] {
+            scene.provider.says(bytes.clone(), Then::Close);
+            let told = scene.attack(get(OTHER).as_bytes());
+            let shown: String = told.split("\r\n").filter(|line| line.len() > 1).collect();
+            assert!(!shown.contains(&code[code.len() / 2..]), "{bytes} gave it away: {told}");
+            scene.arrived();
+        }
+        assert_eq!(scene.world.status()["echoed"][0], "dashscope/main", "{code}");
+        scene.still_serves("a coded echo");
+    }
 }
 
 #[test]

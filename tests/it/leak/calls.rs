@@ -6,10 +6,14 @@ use super::{
     life::{KEYS, Life},
 };
 use crate::{
-    attack::upstream::{Provider, Then},
+    attack::{
+        packed::{CODINGS, answer, packed},
+        upstream::{Provider, Then},
+    },
     harness::{random_key, read_answer, soon},
     http::read_head,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use sixty::demo::studio::Fault;
 use std::{
     io::{Read, Write},
@@ -103,6 +107,30 @@ impl Life {
             self.world.studio.clear();
         }
         self.look("after everything that a provider can do to a call");
+    }
+
+    /// The key comes back compressed, and in other writings: what unpacked it and looked for it is gone.
+    pub fn the_key_comes_back_in_disguise(&mut self) {
+        let provider = Provider::start();
+        let key = self.fresh_key();
+        self.add("dashscope/disguise", &provider.url(), &key);
+        let virtual_key = self.virtual_key("dashscope/disguise");
+        let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for text in [key.clone(), STANDARD.encode(format!("x:{key}")), hex] {
+            for coding in CODINGS {
+                let packed = packed(coding, format!("some words before {text}").as_bytes());
+                provider.says(answer(coding, "application/json", &packed, 7), Then::Close);
+                for _ in 0..5 {
+                    let mut stream = self.connect();
+                    stream.write_all(post(&virtual_key, CHAT, "{\"model\":\"m\"}").as_bytes()).unwrap();
+                    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                    let mut told = Vec::new();
+                    let _ = stream.read_to_end(&mut told);
+                    assert!(!String::from_utf8_lossy(&told).ends_with("0\r\n\r\n"), "it was not cut");
+                }
+            }
+        }
+        self.look("after the key came back in disguise");
     }
 
     /// Open and closed ones; over some of them the key comes back.
