@@ -6,6 +6,7 @@ use crate::{
     clock::{Boottime, Clock},
     ledger::Row,
     sys::{
+        lookout,
         page::{self, Protection},
         peer::{self, Method},
         tcp,
@@ -20,6 +21,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -27,8 +29,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What the daemon took from itself at its start.
+#[derive(Debug, Clone, Serialize)]
+pub struct Confinement {
+    /// What the config says: `best`, `require` or `off`.
+    pub wanted: &'static str,
+    /// Whether all system calls but a list are forbidden.
+    pub seccomp: bool,
+    /// The version of Landlock that bounds files; none: it does not.
+    pub landlock: Option<u32>,
+    /// The TCP ports that may be connected to; none: any.
+    pub ports: Option<Vec<u16>>,
+    /// Who root became; none: the daemon runs as who started it.
+    pub user: Option<String>,
+    /// What is not in force although it was wanted, and why.
+    pub missing: Vec<String>,
+}
+
 /// What is known of the daemon from its start on.
 pub struct About {
+    confinement: Confinement,
     clock: Clock,
     started: Boottime,
     readable: bool,
@@ -36,10 +56,40 @@ pub struct About {
     gateway: Option<SocketAddr>,
 }
 
+impl Confinement {
+    /// What is not in force now.
+    fn now(&self) -> Self {
+        let mut now = self.clone();
+        if lookout::is_lost() {
+            now.missing.push("the lookout has ended: no rule on a program matches; restart the daemon".into());
+        }
+        now
+    }
+
+    fn is_whole(&self) -> bool {
+        self.seccomp && self.landlock.is_some() && self.missing.is_empty()
+    }
+
+    /// How far it goes, in a word.
+    pub fn extent(&self) -> &'static str {
+        match (self.is_whole(), self.seccomp || self.landlock.is_some()) {
+            (true, _) => "whole",
+            (false, true) => "in part",
+            (false, false) => "none",
+        }
+    }
+}
+
 impl About {
     /// Taken at the start.
-    pub fn new(clock: Clock, readable: bool, vault: &Path, gateway: Option<SocketAddr>) -> Self {
-        Self { started: clock.boot(), clock, readable, vault: vault.to_owned(), gateway }
+    pub fn new(
+        clock: Clock,
+        readable: bool,
+        vault: &Path,
+        gateway: Option<SocketAddr>,
+        confinement: Confinement,
+    ) -> Self {
+        Self { confinement, started: clock.boot(), clock, readable, vault: vault.to_owned(), gateway }
     }
 
     fn uptime(&self) -> u64 {
@@ -61,6 +111,7 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "policy": policy,
         "identity": { "method": peer::method().name(), "tcp": about.gateway.map(|_| by_tcp().name()) },
         "gateway": { "listen": about.gateway },
+        "confinement": about.confinement.now(),
         "memory": { "protection": protection(), "readable": about.readable },
         "leases": leases,
         "audit": audit,
@@ -103,6 +154,8 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
         "1 while the audit can be written",
         u64::from(status.audit.failing.is_none()),
     );
+    let whole = about.confinement.now().is_whole();
+    gauge(&mut registry, "confined", "1 while every confinement is in force", u64::from(whole));
     counter(
         &mut registry,
         "leases_frozen",

@@ -2,13 +2,17 @@
 //! It never reads more than its bound, however large the program, nor keeps the loop waiting while it reads, nor one
 //! user for what another one runs.
 
-use crate::sys::{procfs::ProcDir, scrub};
+use crate::sys::{
+    procfs::{Exe, ProcDir},
+    scrub,
+};
 use sha2::{Digest, Sha256};
 use std::{
     collections::HashMap,
     fs::{File, Metadata},
     io::Read,
     os::unix::fs::MetadataExt,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{OnceCell, Semaphore, oneshot};
@@ -45,8 +49,28 @@ impl FileId {
     }
 
     /// The file that another process runs.
-    pub(super) fn of_process(pid: i32) -> Option<Self> {
-        std::fs::metadata(format!("/proc/{pid}/exe")).ok().as_ref().map(Self::of)
+    pub(super) fn of_process(process: &ProcDir) -> Option<Self> {
+        process.program().ok()?.metadata().ok().as_ref().map(Self::of)
+    }
+}
+
+/// What a process runs.
+pub(super) struct Program {
+    pub(super) file: FileId,
+    /// Its path, if that very file stands there for us too: not a deleted one, nor one that a mount namespace of the
+    /// process's own put there.
+    pub(super) path: Option<PathBuf>,
+}
+
+impl Program {
+    /// What it runs now; none when that can't be told.
+    pub(super) fn of(process: &ProcDir) -> Option<Self> {
+        let place = process.program().ok()?;
+        let path = match Exe::of(&place) {
+            Ok(Exe::At(path)) => Some(path),
+            _ => None,
+        };
+        Some(Self { file: FileId::of(&place.metadata().ok()?), path })
     }
 }
 

@@ -13,14 +13,11 @@ pub use parent::ParentError;
 use crate::{
     model::{Fact, Principal},
     policy::Needs,
-    sys::{
-        peer::{self, PeerCredentials, PeerError},
-        procfs::Exe,
-    },
+    sys::peer::{self, PeerCredentials, PeerError},
 };
-use exe::{FileId, Hashes};
+use exe::{FileId, Hashes, Program};
 use holder::Proof;
-use std::{os::fd::BorrowedFd, path::PathBuf};
+use std::os::fd::BorrowedFd;
 use tokio::sync::Semaphore;
 
 /// Makes principals of peers; remembers hashes of programs between calls.
@@ -35,8 +32,7 @@ pub struct Attestor {
 /// the broker. A program's facts tell those of one uid apart against mistakes, not against hostile ones.
 pub struct Peer {
     credentials: PeerCredentials,
-    exe: Option<PathBuf>,
-    program: Option<FileId>,
+    program: Option<Program>,
     socket: &'static str,
     /// Other processes that hold the same end of a TCP connection.
     others: Vec<Peer>,
@@ -90,7 +86,7 @@ impl Attestor {
             return Ok(quick);
         };
         let exe_sha256 = self.hashes.of(process, peer.uid()).await;
-        let believed = peer.runs_what_it_ran()?;
+        let believed = peer.runs_what_it_ran()?.is_some();
         // That took long: what is told is so after it.
         Ok(Principal { exe_sha256: exe_sha256.filter(|_| believed), ..facts(peer, needs)? })
     }
@@ -109,10 +105,7 @@ fn facts(peer: &Peer, needs: &Needs) -> Result<Principal, AttestError> {
     let mut principal = peer.bare();
     let program_counts = needs.name(Fact::Exe) || needs.name(Fact::ExeSha256);
     if program_counts {
-        principal.exe = path(&peer.credentials);
-    }
-    if program_counts && !peer.runs_what_it_ran()? {
-        principal.exe = None;
+        principal.exe = peer.runs_what_it_ran()?.and_then(|program| program.path);
     }
     if needs.name(Fact::Unit) || needs.name(Fact::Cgroup) {
         principal.cgroup = process.and_then(|process| process.cgroup().ok());
@@ -127,9 +120,8 @@ fn facts(peer: &Peer, needs: &Needs) -> Result<Principal, AttestError> {
 
 impl Peer {
     fn of(credentials: PeerCredentials, socket: &'static str) -> Result<Self, AttestError> {
-        let exe = path(&credentials);
-        let program = FileId::of_process(credentials.pid);
-        let peer = Self { credentials, exe, program, socket, others: Vec::new(), proof: Proof::default() };
+        let program = credentials.proc.as_ref().and_then(Program::of);
+        let peer = Self { credentials, program, socket, others: Vec::new(), proof: Proof::default() };
         peer.still_there()?;
         Ok(peer)
     }
@@ -149,13 +141,13 @@ impl Peer {
         if self.credentials.is_alive() { Ok(()) } else { Err(AttestError::Gone(self.pid())) }
     }
 
-    /// Asked after the program's facts were read: an exec since our first look would lend one program's name to another's
-    /// connection. False when it could not be told at connect: then no fact of a program counts.
-    fn runs_what_it_ran(&self) -> Result<bool, AttestError> {
-        match (&self.program, FileId::of_process(self.credentials.pid)) {
-            (None, _) => Ok(false),
-            (Some(then), Some(now)) if then.is(&now) => Ok(true),
-            (Some(_), _) => Err(AttestError::Changed(self.pid())),
+    /// The program that it runs now, which must be the one that it ran at our first look: an exec since would lend one
+    /// program's name to another's connection. None when it could not be told then: no fact of a program counts.
+    fn runs_what_it_ran(&self) -> Result<Option<Program>, AttestError> {
+        let Some(then) = &self.program else { return Ok(None) };
+        match self.credentials.proc.as_ref().and_then(Program::of) {
+            Some(now) if then.file.is(&now.file) => Ok(Some(now)),
+            _ => Err(AttestError::Changed(self.pid())),
         }
     }
 
@@ -167,20 +159,11 @@ impl Peer {
             pid: self.pid(),
             unit: None,
             cgroup: None,
-            exe: self.exe.clone(),
+            exe: self.program.as_ref().and_then(|program| program.path.clone()),
             exe_sha256: None,
             pid_ns: None,
             socket: self.socket,
         }
-    }
-}
-
-/// The path of the program, if that very file stands there for us too: not a deleted one, nor one that a mount
-/// namespace of the peer's own put there.
-fn path(credentials: &PeerCredentials) -> Option<PathBuf> {
-    match credentials.proc.as_ref()?.exe() {
-        Ok(Exe::At(path)) => Some(path),
-        _ => None,
     }
 }
 

@@ -54,7 +54,7 @@ impl Attestor {
             if process.uids().map_or(true, |uids| uids[1] != peer.uid()) {
                 return Err(ParentError::Stranger(peer.pid()));
             }
-            if self.own_exe.is_none() || FileId::of_process(number) != self.own_exe {
+            if self.own_exe.is_none() || FileId::of_process(&process) != self.own_exe {
                 return Ok(Process { pidfd: Arc::new(pidfd), pid: number.unsigned_abs() });
             }
             child = process;

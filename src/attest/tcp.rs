@@ -36,7 +36,7 @@ impl Attestor {
 impl Peer {
     fn unseen(uid: u32, socket: &'static str) -> Self {
         let credentials = PeerCredentials::unseen(uid);
-        Self { credentials, exe: None, program: None, socket, others: Vec::new(), proof: Proof::default() }
+        Self { credentials, program: None, socket, others: Vec::new(), proof: Proof::default() }
     }
 
     /// What is known of a peer of which nothing is known but its user; none for every other.

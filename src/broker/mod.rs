@@ -85,6 +85,8 @@ pub struct BrokerOptions {
     pub owner: u32,
     /// Whether keys are held while a debugger reads along: only in the demo.
     pub debugger: Debugger,
+    /// How far the daemon is confined, in a word.
+    pub confinement: &'static str,
     /// The vault locks itself when nothing was minted for so long.
     pub lock_after: Option<Duration>,
     /// What opens the vault when nobody types a passphrase.

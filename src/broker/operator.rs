@@ -86,7 +86,7 @@ impl<'a> Operator<'a> {
         let recipe = issuer.recipe(&new.provider)?;
         new.secret.expose(|bytes| recipe.check_key(bytes))?;
         recipe.check_set(&new.set)?;
-        recipe.endpoint(Address { place: &new.place, set: &new.set }, issuer.loopback())?;
+        issuer.may_reach(&recipe.endpoint(Address { place: &new.place, set: &new.set }, issuer.loopback())?)?;
         let limits = issuer.limits(&new.provider)?;
         let meta = KeyMeta {
             name: new.name.clone(),

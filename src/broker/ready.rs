@@ -1,7 +1,11 @@
 //! What can be served now, and until when. Anybody may read it: it names no key, no provider and no path.
 
 use super::Broker;
-use crate::{clock::Boottime, sys::peer, upstream::Reached};
+use crate::{
+    clock::Boottime,
+    sys::{lookout, peer},
+    upstream::Reached,
+};
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 /// 2025 in Unix seconds: a wall clock before it was never set.
@@ -33,13 +37,15 @@ impl Broker {
     }
 
     /// All that a lease needs, and how it is.
-    pub fn readiness(&self) -> [Point; 5] {
+    pub fn readiness(&self) -> [Point; 6] {
         let audit = self.0.audit.status().failing.is_some();
         let identity = Point { name: "identity", says: peer::method().name().into(), bars: false };
-        [self.vault_point(), says("audit", audit, "cannot be written", "writable"), self.clock_point(), identity, {
-            let says = providers(self.0.clock.wall(), &self.reached());
-            Point { name: "providers", says, bars: false }
-        }]
+        let confined = if lookout::is_lost() { "in part" } else { self.0.options.confinement };
+        let confinement = Point { name: "confinement", says: confined.into(), bars: false };
+        let providers = providers(self.0.clock.wall(), &self.reached());
+        let providers = Point { name: "providers", says: providers, bars: false };
+        let audit = says("audit", audit, "cannot be written", "writable");
+        [self.vault_point(), audit, self.clock_point(), identity, confinement, providers]
     }
 
     /// How asking each provider went, by its address.

@@ -12,7 +12,7 @@ use super::time::{ago, date, span};
 use crate::client::Method;
 
 /// What comes first, at any depth; all else follows by the alphabet.
-const FIRST: [&str; 17] = [
+const FIRST: [&str; 18] = [
     "version",
     "pid",
     "uptime_seconds",
@@ -20,6 +20,7 @@ const FIRST: [&str; 17] = [
     "vault",
     "policy",
     "identity",
+    "confinement",
     "memory",
     "leases",
     "audit",
@@ -76,7 +77,7 @@ fn cell(name: &str, value: &Value) -> Cell {
     match (name, value) {
         ("fault" | "quarantined" | "echoed", _) | ("writable", Value::Bool(false)) => cell.styled(BAD),
         ("frozen", Value::Number(count)) if count.as_u64() != Some(0) => cell.styled(BAD),
-        ("readable", Value::Bool(true)) => cell.styled(WARN),
+        ("readable", Value::Bool(true)) | ("missing", _) => cell.styled(WARN),
         ("state", Value::String(state)) => cell.styled(if state == "open" { GOOD } else { WARN }),
         _ => cell,
     }

@@ -27,8 +27,8 @@ pub use context::Context;
 pub use fault::{Fault, Faults, Paint, Severity, Spot};
 pub use file::load;
 pub use options::{
-    Audit, Daemon, Format, Gateway, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Usage,
-    Vault,
+    Audit, Confinement, Daemon, Format, Gateway, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock,
+    Upstream, Usage, Vault,
 };
 pub use paths::{Bases, Mode, Paths, environment};
 pub use start::default_text;

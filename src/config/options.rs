@@ -10,6 +10,10 @@ pub struct Daemon {
     pub workers: u32,
     /// How long requests in hand may take after SIGTERM.
     pub drain: Duration,
+    /// What the daemon takes from itself before it reads a key.
+    pub confinement: Confinement,
+    /// Who it becomes where root starts it; none: it stays who it is.
+    pub user: Option<String>,
     /// Where the sockets lie.
     pub runtime_dir: Option<PathBuf>,
     /// Where vault and audit lie.
@@ -27,11 +31,36 @@ impl Default for Daemon {
         Self {
             workers: 1,
             drain: Duration::from_secs(5),
+            confinement: Confinement::Best,
+            user: None,
             runtime_dir: None,
             state_dir: None,
             broker_socket: None,
             control_socket: None,
             gateway_socket: None,
+        }
+    }
+}
+
+/// How far the daemon is confined by the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Confinement {
+    /// As far as this kernel can.
+    #[default]
+    Best,
+    /// Altogether, or it does not start.
+    Require,
+    /// Not at all: for debugging.
+    Off,
+}
+
+impl Confinement {
+    /// As in the config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Confinement::Best => "best",
+            Confinement::Require => "require",
+            Confinement::Off => "off",
         }
     }
 }
@@ -177,6 +206,8 @@ pub struct Upstream {
     pub kept_connections: u32,
     /// Whether a provider's name may lead into a private network.
     pub allow_private: bool,
+    /// The ports that may be connected to; none: any.
+    pub ports: Vec<u16>,
 }
 
 impl Default for Upstream {
@@ -192,6 +223,7 @@ impl Default for Upstream {
             mints_per_key: 16,
             kept_connections: 64,
             allow_private: false,
+            ports: Vec::new(),
         }
     }
 }

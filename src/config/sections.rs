@@ -3,7 +3,8 @@
 use super::{
     nearest::nearest,
     options::{
-        Audit, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream, Usage, Vault,
+        Audit, Confinement, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream,
+        Usage, Vault,
     },
     table::Table,
     value::Value,
@@ -22,6 +23,15 @@ pub(super) fn daemon(mut table: Table<'_>) -> Daemon {
     Daemon {
         workers: table.count("workers", usual.workers, 1..=64),
         drain: table.span("drain", usual.drain, secs(0)..=secs(300)),
+        confinement: table.word(
+            "confinement",
+            &[Confinement::Best, Confinement::Require, Confinement::Off].map(|level| (level.name(), level)),
+        ),
+        user: table
+            .take("user")
+            .and_then(|value| value.text("\"sixty\""))
+            .filter(|name| !name.is_empty())
+            .map(Into::into),
         runtime_dir: table.path("runtime_dir"),
         state_dir: table.path("state_dir"),
         broker_socket: socket(&mut table, "broker_socket"),
@@ -133,7 +143,16 @@ pub(super) fn upstream(mut table: Table<'_>) -> Upstream {
         mints_per_key: table.count("mints_per_key", usual.mints_per_key, 1..=256),
         kept_connections: table.count("kept_connections", usual.kept_connections, 0..=4096),
         allow_private: table.take("allow_private").and_then(|value| value.flag()).unwrap_or(usual.allow_private),
+        ports: table.take("ports").and_then(ports).unwrap_or_default(),
     }
+}
+
+fn ports(value: Value<'_>) -> Option<Vec<u16>> {
+    if value.is_empty_list() {
+        return None;
+    }
+    let port = |value: Value<'_>| value.count(443, 1..=65_535).and_then(|port| u16::try_from(port).ok());
+    Some(value.list("443", "leave it out: then any port may be connected to")?.into_iter().filter_map(port).collect())
 }
 
 pub(super) fn vault(mut table: Table<'_>) -> Vault {

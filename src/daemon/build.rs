@@ -33,6 +33,7 @@ pub(super) async fn build(
     (config, recipes, paths): (&Config, Recipes, &Paths),
     clock: &Clock,
     gateway: Option<SocketAddr>,
+    confinement: &'static str,
 ) -> Result<House, DaemonError> {
     places::own(Some(&paths.state), 0o700)?;
     let audit = Audit::open(audit_options(config, paths), clock.clone())?;
@@ -78,6 +79,7 @@ pub(super) async fn build(
         connections_per_uid: limits.connections_per_uid as usize,
         refusals_per_uid: limits.refusals_per_uid,
         owner: nix::unistd::geteuid().as_raw(),
+        confinement,
         debugger: if options.readable_by_parent { Debugger::Expected } else { Debugger::Refused },
         lock_after: config.vault.lock_after,
         unlock,
@@ -169,6 +171,7 @@ fn upstream_options(config: &Config) -> UpstreamOptions {
         warm_idle: upstream.warm_idle,
         kept_connections: upstream.kept_connections as usize,
         private: if upstream.allow_private { Private::Allowed } else { Private::Refused },
+        ports: upstream.ports.clone(),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     sys::{
         activation::inherited,
         socket::{Modes, Place, bind_unix},
+        tcp,
     },
 };
 use std::{
@@ -41,10 +42,12 @@ pub(super) fn listen(paths: &Paths) -> Result<Sockets, DaemonError> {
     Ok(Sockets { broker, control, gateway })
 }
 
-/// The gateway by TCP, where the config wants it, and the address that it has: port 0 has become a real one.
+/// The gateway by TCP, where the config wants it, and the address that it has: port 0 has become a real one. Before the
+/// daemon is confined: later it can bind no port, nor try whether callers by TCP can be told.
 pub(super) fn gateway_tcp(wanted: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, DaemonError> {
     let Some(address) = wanted else { return Ok(None) };
     let bound = TcpListener::bind(address).and_then(|listener| listener.local_addr().map(|at| (listener, at)));
+    tcp::works();
     bound.map(Some).map_err(|fault| DaemonError::Port(address, fault))
 }
 

@@ -3,6 +3,7 @@
 
 mod build;
 mod check;
+mod confinement;
 mod doctor;
 mod init;
 mod listen;
@@ -32,6 +33,15 @@ pub enum DaemonError {
     /// The process cannot be confined, so it must not hold keys.
     #[error(transparent)]
     Confine(#[from] confine::ConfineError),
+    /// Nobody else could be become.
+    #[error(transparent)]
+    User(#[from] crate::sys::user::UserError),
+    /// A directory of root's could not be given to the daemon's user.
+    #[error("{0} cannot be given to the daemon's user: {1}")]
+    Given(std::path::PathBuf, nix::errno::Errno),
+    /// The config says `require`.
+    #[error("the config says confinement = \"require\", and this kernel can't: {}", .0.join("; "))]
+    Unconfined(Vec<String>),
     /// A debugger reads along.
     #[error("a debugger is attached; no key is read while it is")]
     Traced,
@@ -76,7 +86,7 @@ pub enum DaemonError {
 impl DaemonError {
     fn exit(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Config(_) | Self::Tls(_) | Self::Vault(_) => 78,
+            Self::Config(_) | Self::Tls(_) | Self::Vault(_) | Self::Unconfined(_) | Self::User(_) => 78,
             Self::Confine(_) | Self::Traced => 77,
             Self::Bind(_) | Self::Port(..) | Self::Audit(crate::audit::AuditError::Busy(_)) => 69,
             _ => 1,
@@ -90,7 +100,8 @@ pub fn daemon(options: &DaemonOptions) -> ExitCode {
 }
 
 fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
-    confine::harden(if options.readable_by_parent { Dumpable::ForTheParentsScan } else { Dumpable::Never })?;
+    let dumpable = if options.readable_by_parent { Dumpable::ForTheParentsScan } else { Dumpable::Never };
+    confine::harden(dumpable)?;
     if confine::traced() && !options.readable_by_parent {
         return Err(DaemonError::Traced);
     }
@@ -100,11 +111,23 @@ fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
         notify::last_words(&format!("sixty: internal error at {place}; the daemon ends\n"));
     }));
     let _ = confine::raise_fd_limit();
+    let mut options = options.clone();
+    let mut found = places::read(&options)?;
+    let tcp = listen::gateway_tcp(found.config.gateway.listen)?;
+    let user = confinement::become_user(&found, dumpable)?;
+    if user.is_some() {
+        // As who serves: what that user can't read, a reload could not read either.
+        options.config = Some(found.paths.config.clone());
+        let again = places::read(&options)?;
+        (found.config, found.recipes) = (again.config, again.recipes);
+    }
+    // One thread, and no key yet: all that comes after runs with what is left.
+    let confinement = confinement::confine(&found, user)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|fault| DaemonError::Kernel("the event loop cannot be made", fault))?;
-    scrub::run(&runtime, run::run(options))
+    scrub::run(&runtime, run::run(&options, found, tcp, confinement))
 }
 
 fn report(outcome: Result<(), DaemonError>) -> ExitCode {

@@ -66,8 +66,13 @@ pub(super) fn read(options: &DaemonOptions) -> Result<Found, DaemonError> {
 pub(super) fn own(directory: Option<&Path>, mode: u32) -> Result<(), DaemonError> {
     let Some(path) = directory else { return Ok(()) };
     if let Some(above) = path.parent() {
-        let fault = |fault| DaemonError::Kernel("a directory cannot be made", fault);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(above).map_err(fault)?;
+        make(above, 0o700)?;
     }
     Ok(dir::own(path, mode).map(drop)?)
+}
+
+/// Makes a directory, and those above it, where there is none.
+pub(super) fn make(path: &Path, mode: u32) -> Result<(), DaemonError> {
+    let fault = |fault| DaemonError::Kernel("a directory cannot be made", fault);
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(fault)
 }

@@ -5,14 +5,14 @@ use super::{
     build::{self, House},
     listen::{self, Listening},
     logs, loops, notify,
-    places::{self, Found},
+    places::Found,
 };
 use crate::{
     broker::{Broker, Rollback},
     clock::Clock,
     endpoint::{self, ControlOptions, Door},
     gateway,
-    observe::{About, metrics, status},
+    observe::{About, Confinement, metrics, status},
     sys::{
         accept::Server,
         alloc,
@@ -20,25 +20,33 @@ use crate::{
         tcp,
     },
 };
-use std::{os::unix::net, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, os::unix::net, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{Signal, SignalKind, signal},
 };
 use tracing::{error, info, warn};
 
-pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
+pub(super) async fn run(
+    options: &DaemonOptions,
+    found: Found,
+    listener: Option<(std::net::TcpListener, SocketAddr)>,
+    confinement: Confinement,
+) -> Result<(), DaemonError> {
     let clock = Clock::system();
-    let Found { config, recipes, paths } = places::read(options)?;
+    let Found { config, recipes, paths } = found;
     let recipes = build::recipes(&config, recipes);
     logs::start(&config.log);
     if !config.warnings.is_empty() {
         warn!("the config has warnings; `sixty check` shows them");
     }
+    for missing in &confinement.missing {
+        warn!("the daemon is not confined altogether: {missing}");
+    }
     let mut signals = Signals::new()?;
-    let listener = listen::gateway_tcp(config.gateway.listen)?;
     let address = listener.as_ref().map(|(_, address)| *address);
-    let House { broker, ledger } = build::build(options, (&config, recipes, &paths), &clock, address).await?;
+    let House { broker, ledger } =
+        build::build(options, (&config, recipes, &paths), &clock, address, confinement.extent()).await?;
     let sockets = listen::listen(&paths)?;
     let _reaper = ledger.spawn_reaper().map_err(|fault| DaemonError::Kernel("no timer", fault.into()))?;
     broker.start(env!("CARGO_PKG_VERSION"));
@@ -46,7 +54,7 @@ pub(super) async fn run(options: &DaemonOptions) -> Result<(), DaemonError> {
     if by_itself && let Err(fault) = broker.unlock(None, None, Rollback::Refuse).await {
         error!(%fault, "the vault stays locked");
     }
-    let about = Arc::new(About::new(clock.clone(), options.readable_by_parent, &paths.vault, address));
+    let about = Arc::new(About::new(clock.clone(), options.readable_by_parent, &paths.vault, address, confinement));
     let limits = build::endpoint_options(&config);
     let loops = loops::start(config.daemon.workers)?;
     let endpoint =

@@ -18,7 +18,7 @@ use crate::{
     clock::{Boottime, Clock},
     model::{KeyMeta, KeyName, Kind, Ttl},
     policy::Permit,
-    recipe::{Class, Limits, Loopback, NotMinted, PlaceFault, Recipe},
+    recipe::{Class, Endpoint, Limits, Loopback, NotMinted, PlaceFault, Recipe},
     secret::Secret,
     upstream::{Reached, Upstream},
     vault::{LendError, Listed, Vault},
@@ -240,6 +240,17 @@ impl Issuer {
     /// Whether stand-ins on loopback are allowed, for the check of a new key's place.
     pub fn loopback(&self) -> Loopback {
         self.0.options.loopback
+    }
+
+    /// Whether a key's place may be connected to.
+    ///
+    /// # Errors
+    /// Its port is not among those that the config allows.
+    pub fn may_reach(&self, endpoint: &Endpoint) -> Result<(), PlaceFault> {
+        match self.0.parts.upstream.dials(endpoint.port) {
+            true => Ok(()),
+            false => Err(PlaceFault::Endpoint("its port is not among `ports` under [upstream]")),
+        }
     }
 
     /// How many keys a provider allows.

@@ -11,6 +11,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("audit", include_str!("audit.md")),
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
+    ("confinement", include_str!("confinement.md")),
     ("vault-format", include_str!("vault-format.md")),
     ("mistakes", include_str!("mistakes.md")),
 ];
@@ -33,6 +34,8 @@ pub mod audit {}
 pub mod usage {}
 #[doc = include_str!("systemd.md")]
 pub mod systemd {}
+#[doc = include_str!("confinement.md")]
+pub mod confinement {}
 #[doc = include_str!("vault-format.md")]
 pub mod vault_format {}
 #[doc = include_str!("mistakes.md")]

@@ -2,28 +2,43 @@
 //! It must never allocate there, nor be used for a daemon that is to outlive its starter.
 #![allow(unsafe_code)]
 
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{getpid, getppid};
+use nix::unistd::{Pid, getpid, getppid};
 
 use super::signals::all;
 
 /// Has the kernel kill what `command` starts as soon as the calling thread ends, even by SIGKILL.
 pub fn dies_with_us(command: &mut Command) -> &mut Command {
     let us = getpid();
-    let bind = move || {
-        set_pdeathsig(Signal::SIGKILL)?;
-        // Whoever started us may be gone already; then no signal comes any more.
-        if getppid() == us { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
-    };
+    let bind = move || Ok(bind(us)?);
     // SAFETY: between fork and exec it makes two system calls and allocates nothing.
     unsafe { command.pre_exec(bind) }
+}
+
+/// The same from within a child.
+pub(super) fn bind(starter: Pid) -> Result<(), Errno> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    // Whoever started us may be gone already; then no signal comes any more.
+    if getppid() == starter { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// Closes every descriptor but one.
+pub(super) fn keep_only(fd: RawFd) {
+    let close = |first: RawFd, last: libc::c_uint| {
+        // SAFETY: no pointers; nothing uses what is closed, since this process goes on with `fd` alone.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    };
+    if fd > 0 {
+        close(0, fd.cast_unsigned() - 1);
+    }
+    close(fd + 1, libc::c_uint::MAX);
 }
 
 /// Has what `command` starts hear what [`super::signals::Signals`] has blocked here; else it would inherit that.

@@ -141,7 +141,8 @@ mod tests {
             assert_eq!(u64::from(connected(here, from).unwrap().inode), inode(&server));
             assert_eq!(connected(from, here), Ok(found), "the same as long as it lives");
             drop(client);
-            assert_eq!(connected(from, here), Err(Errno::ENOENT), "nobody holds it");
+            // Other tests fork, and until their children exec they hold it too.
+            assert!((0..10_000).any(|_| connected(from, here) == Err(Errno::ENOENT)), "nobody holds it");
         }
     }
 

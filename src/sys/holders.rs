@@ -2,15 +2,15 @@
 //! It must never stop at the first one: a socket that is shared belongs to all of them.
 
 use std::ffi::CStr;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 
+use super::lookout::{self, Question};
 use super::pidfd::Pidfd;
 use super::procfs::ProcDir;
 
@@ -32,28 +32,41 @@ pub struct Holder {
 ///
 /// # Errors
 /// /proc can't be read at all.
-pub fn holders(inode: u32, uid: u32) -> std::io::Result<Vec<Holder>> {
-    let mut link = Vec::with_capacity(24);
-    write!(link, "socket:[{inode}]")?;
-    let numbers = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Ok(numbers.filter_map(|pid| holder(pid, &link, uid)).collect())
+pub fn holders(inode: u32, uid: u32) -> Result<Vec<Holder>, Errno> {
+    let numbers = lookout::ask(Question::Holders { inode, uid })?.numbers;
+    Ok(numbers.into_iter().filter_map(|pid| holder(pid, inode)).collect())
 }
 
-fn holder(pid: i32, link: &[u8], uid: u32) -> Option<Holder> {
+fn holder(pid: i32, inode: u32) -> Option<Holder> {
     let proc = ProcDir::open(pid).ok()?;
-    // A process that may not be dumped seems to be root's.
-    let owner = fstat(proc.as_fd()).ok()?.st_uid;
-    if uid != 0 && owner != uid && owner != 0 {
-        return None;
-    }
-    let fds = open(&proc, c"fd")?;
-    let mut fds = Dir::from_fd(fds).ok()?;
-    let number = fds.iter().flatten().find(|entry| is(&proc, entry.file_name(), link))?;
     let pidfd = Arc::new(Pidfd::open(pid).ok()?);
-    // The directory is of one process for ever. That it still shows the socket means that this process lives, and so
-    // that the handle, taken by its number meanwhile, is on it.
-    let held = is(&proc, number.file_name(), link) && pidfd.is_alive();
+    // What held the socket after both were opened, and lives now, is what they are on.
+    let held = lookout::ask(Question::Holds { pid, inode }).is_ok() && pidfd.is_alive();
     held.then_some(Holder { pid, proc, pidfd })
+}
+
+/// The look itself: [`Question::Holders`].
+pub(super) fn numbers(inode: u32, uid: u32) -> Result<Vec<i32>, Errno> {
+    let errno = |fault: std::io::Error| fault.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    let numbers = std::fs::read_dir("/proc").map_err(errno)?;
+    let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // A process that may not be dumped seems to be root's.
+    let looked_at = |pid: &i32| {
+        let owner = ProcDir::open(*pid).and_then(|proc| proc.owner());
+        uid == 0 || owner.is_ok_and(|owner| owner == uid || owner == 0)
+    };
+    Ok(numbers.filter(looked_at).filter(|pid| holds(*pid, inode)).collect())
+}
+
+/// The look itself: [`Question::Holds`].
+pub(super) fn holds(pid: i32, inode: u32) -> bool {
+    let link = format!("socket:[{inode}]");
+    let found = || {
+        let proc = ProcDir::open(pid).ok()?;
+        let mut fds = Dir::from_fd(open(&proc, c"fd")?).ok()?;
+        fds.iter().flatten().find(|entry| is(&proc, entry.file_name(), link.as_bytes()))
+    };
+    found().is_some()
 }
 
 fn open(proc: &ProcDir, name: &CStr) -> Option<std::os::fd::OwnedFd> {

@@ -6,13 +6,15 @@ pub mod parse;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, fstat, stat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlink};
+use nix::sys::stat::{Mode, fstat, fstatat, stat};
+
+use super::lookout::{self, Question};
 
 /// No file that is read here comes near this, in bytes.
 const BOUND: u64 = 64 * 1024;
@@ -71,6 +73,22 @@ pub enum Exe {
     Elsewhere(PathBuf),
 }
 
+impl Exe {
+    /// The path of a program, and whether that is the file that we find there.
+    ///
+    /// # Errors
+    /// /proc is not mounted.
+    pub fn of(program: &File) -> Result<Self, Errno> {
+        let link = readlink(format!("/proc/self/fd/{}", program.as_raw_fd()).as_str())?;
+        let runs = fstat(program)?;
+        if stat(link.as_os_str()).is_ok_and(|found| (found.st_dev, found.st_ino) == (runs.st_dev, runs.st_ino)) {
+            return Ok(Exe::At(link.into()));
+        }
+        let path = link.as_bytes().strip_suffix(DELETED).unwrap_or(link.as_bytes());
+        Ok(Exe::Elsewhere(OsStr::from_bytes(path).into()))
+    }
+}
+
 /// /proc/PID, opened. After that process ends every read gives [`ProcError::Gone`], even if its number is used again.
 #[derive(Debug)]
 pub struct ProcDir {
@@ -103,20 +121,12 @@ impl ProcDir {
         self.pid
     }
 
-    /// Path of the executable, and whether that is the file that we find there.
+    /// The executable as a place: a program need not be readable to be run.
     ///
     /// # Errors
     /// See [`ProcError`].
-    pub fn exe(&self) -> Result<Exe, ProcError> {
-        let link = readlinkat(&self.dir, "exe").map_err(|errno| self.fault("exe", errno))?;
-        // By O_PATH: a program need not be readable to be run.
-        let file = self.open_below("exe", OFlag::O_PATH)?;
-        let runs = fstat(file).map_err(|errno| self.fault("exe", errno))?;
-        if stat(link.as_os_str()).is_ok_and(|found| (found.st_dev, found.st_ino) == (runs.st_dev, runs.st_ino)) {
-            return Ok(Exe::At(link.into()));
-        }
-        let path = link.as_bytes().strip_suffix(DELETED).unwrap_or(link.as_bytes());
-        Ok(Exe::Elsewhere(OsStr::from_bytes(path).into()))
+    pub fn program(&self) -> Result<File, ProcError> {
+        self.seen("exe", Question::Program(self.pid))
     }
 
     /// The executable itself, whatever stands at its path by now, for hashing.
@@ -124,7 +134,7 @@ impl ProcDir {
     /// # Errors
     /// See [`ProcError`].
     pub fn exe_file(&self) -> Result<File, ProcError> {
-        self.open_below("exe", OFlag::O_RDONLY)
+        self.seen("exe", Question::ProgramToRead(self.pid))
     }
 
     /// The unified cgroup, such as `/system.slice/ci.service`: cgroups(7).
@@ -175,14 +185,36 @@ impl ProcDir {
         self.parsed("status", |text| parse::status(text, "TracerPid:")?.parse().ok())
     }
 
+    /// Every capability that it has or could take up, as bits: capabilities(7).
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn capabilities(&self) -> Result<u64, ProcError> {
+        let one = |text: &str, name| u64::from_str_radix(parse::status(text, name)?, 16).ok();
+        self.parsed("status", |text| {
+            ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"]
+                .iter()
+                .map(|name| one(text, name))
+                .try_fold(0, |all, held| Some(all | held?))
+        })
+    }
+
     /// Inode of its pid namespace: namespaces(7).
     ///
     /// # Errors
     /// See [`ProcError`].
     pub fn pid_namespace(&self) -> Result<u64, ProcError> {
         let name = "ns/pid";
-        let link = readlinkat(&self.dir, name).map_err(|errno| self.fault(name, errno))?.into_vec();
-        std::str::from_utf8(&link).ok().and_then(parse::namespace).ok_or(self.malformed(name))
+        let place = self.seen(name, Question::PidNamespace(self.pid))?;
+        fstat(place).map(|found| found.st_ino).map_err(|errno| self.fault(name, errno))
+    }
+
+    /// Whose it is, as file systems see it: root's, for a process that may not be dumped.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn owner(&self) -> Result<u32, ProcError> {
+        fstat(&self.dir).map(|found| found.st_uid).map_err(|errno| self.fault("", errno))
     }
 
     /// Its name, which it can change at will: for people's eyes, never for a rule. At most 15 bytes.
@@ -191,6 +223,14 @@ impl ProcDir {
     /// See [`ProcError`].
     pub fn comm(&self) -> Result<String, ProcError> {
         self.parsed("comm", |text| Some(text.strip_suffix('\n').unwrap_or(text).to_owned()))
+    }
+
+    /// What is asked for by the number was of this process if its directory still is there afterwards.
+    fn seen(&self, name: &'static str, question: Question) -> Result<File, ProcError> {
+        let seen = lookout::ask(question).map_err(|errno| self.fault(name, errno))?;
+        fstatat(&self.dir, "stat", AtFlags::empty()).map_err(|errno| self.fault(name, errno))?;
+        // No room for another descriptor.
+        seen.file.ok_or_else(|| self.fault(name, Errno::EMFILE))
     }
 
     fn parsed<T>(&self, name: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, ProcError> {
@@ -270,9 +310,9 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_its_inode() {
-        assert_eq!(parse::namespace("pid:[4026531836]"), Some(4_026_531_836));
-        assert_eq!(parse::namespace("mnt:[1]"), None);
+    fn a_namespace_is_the_one_that_readlink_shows() {
+        let link = std::fs::read_link("/proc/self/ns/pid").unwrap();
+        assert_eq!(link.to_str().unwrap(), format!("pid:[{}]", ProcDir::own().unwrap().pid_namespace().unwrap()));
     }
 
     fn started(command: &mut Command) -> (Child, ProcDir) {
@@ -285,6 +325,10 @@ mod tests {
         };
         let dir = ProcDir::open(i32::try_from(child.id()).unwrap()).unwrap();
         (child, dir)
+    }
+
+    fn exe(dir: &ProcDir) -> Result<Exe, ProcError> {
+        Ok(Exe::of(&dir.program()?).unwrap())
     }
 
     fn stop(mut child: Child) {
@@ -300,7 +344,7 @@ mod tests {
         assert_eq!(dir.parent().unwrap(), nix::unistd::getpid().as_raw());
         assert_eq!(dir.comm().unwrap(), "sleep");
         assert_eq!(dir.tracer().unwrap(), 0);
-        assert!(matches!(dir.exe().unwrap(), Exe::At(path) if path.is_absolute()));
+        assert!(matches!(exe(&dir).unwrap(), Exe::At(path) if path.is_absolute()));
         assert_eq!(dir.pid_namespace().unwrap(), ProcDir::own().unwrap().pid_namespace().unwrap());
         assert!(dir.start_time().unwrap() >= ProcDir::own().unwrap().start_time().unwrap());
         stop(child);
@@ -311,7 +355,7 @@ mod tests {
         let (child, dir) = started(Command::new("sleep").arg("30"));
         stop(child);
         assert!(matches!(dir.start_time(), Err(ProcError::Gone { .. })));
-        assert!(matches!(dir.exe(), Err(ProcError::Gone { .. })));
+        assert!(matches!(exe(&dir), Err(ProcError::Gone { .. })));
         assert!(matches!(ProcDir::open(dir.pid()), Err(ProcError::Gone { .. })));
     }
 
@@ -321,11 +365,11 @@ mod tests {
         let program = scratch.join("program");
         std::fs::copy("/bin/sleep", &program).unwrap();
         let (child, dir) = started(Command::new(&program).arg("30"));
-        assert_eq!(dir.exe().unwrap(), Exe::At(program.clone()));
+        assert_eq!(exe(&dir).unwrap(), Exe::At(program.clone()));
         std::fs::remove_file(&program).unwrap();
-        assert_eq!(dir.exe().unwrap(), Exe::Elsewhere(program.clone()));
+        assert_eq!(exe(&dir).unwrap(), Exe::Elsewhere(program.clone()));
         std::fs::copy("/bin/true", &program).unwrap();
-        assert_eq!(dir.exe().unwrap(), Exe::Elsewhere(program));
+        assert_eq!(exe(&dir).unwrap(), Exe::Elsewhere(program));
         let size = dir.exe_file().unwrap().metadata().unwrap().len();
         assert_eq!(size, std::fs::metadata("/bin/sleep").unwrap().len(), "hashing sees what runs");
         stop(child);
@@ -337,7 +381,7 @@ mod tests {
         let program = scratch.join("program (deleted)");
         std::fs::copy("/bin/sleep", &program).unwrap();
         let (child, dir) = started(Command::new(&program).arg("30"));
-        assert_eq!(dir.exe().unwrap(), Exe::At(program));
+        assert_eq!(exe(&dir).unwrap(), Exe::At(program));
         stop(child);
     }
 
@@ -351,7 +395,7 @@ mod tests {
         while child.try_wait().unwrap().is_none() && dir.comm().is_ok_and(|name| name != "true") {
             std::thread::yield_now();
         }
-        match dir.exe() {
+        match exe(&dir) {
             Ok(exe) => assert!(matches!(&exe, Exe::Elsewhere(path) if path.ends_with("true")), "{exe:?}"),
             Err(_) => println!("not tested: this machine gives no mount namespace"),
         }

@@ -1,4 +1,4 @@
-//! A private directory for one test, removed after it.
+//! A private directory for one test, removed after it; and a process of its own for one that changes the process.
 //! It must never be compiled into the program.
 
 use std::os::unix::fs::DirBuilderExt;
@@ -25,6 +25,19 @@ impl Scratch {
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
+}
+
+/// Runs an ignored test in a process of its own, since what it does can't be undone.
+pub(crate) fn alone(test: &str) {
+    let told = run_alone(test);
+    let text = String::from_utf8_lossy(&told.stdout);
+    assert!(told.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&told.stderr));
+}
+
+/// The same, however it ends.
+pub(crate) fn run_alone(test: &str) -> std::process::Output {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--test-threads=1"]).output().unwrap()
 }
 
 impl Drop for Scratch {

@@ -49,6 +49,8 @@ pub struct UpstreamOptions {
     pub kept_connections: usize,
     /// Whether a provider's name may lead into a private network.
     pub private: Private,
+    /// The ports that are connected to; none: any.
+    pub ports: Vec<u16>,
 }
 
 /// A provider's answer.
@@ -117,6 +119,11 @@ impl Upstream {
         let idle = options.warm_idle.max(Duration::from_secs(1));
         let lanes = Lanes::new(pool.clone(), idle, options.kept_connections);
         Ok(Self { pool, lanes, reached: reached::Memory::new(clock), options })
+    }
+
+    /// Whether a port may be connected to.
+    pub fn dials(&self, port: u16) -> bool {
+        self.pool.dials(port)
     }
 
     /// Makes one call on a connection of its own; `key` is put in while the head is written.

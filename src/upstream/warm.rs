@@ -71,6 +71,7 @@ pub(super) struct Pool {
     connect_time: Duration,
     idle: Duration,
     private: Private,
+    ports: Arc<[u16]>,
     ready: Arc<Mutex<HashMap<Endpoint, Ready>>>,
 }
 
@@ -89,7 +90,12 @@ impl Drop for Ready {
 impl Pool {
     pub(super) fn new(tls: Arc<ClientConfig>, options: &UpstreamOptions) -> Self {
         let UpstreamOptions { connect_time, warm_idle: idle, private, .. } = *options;
-        Self { tls: TlsConnector::from(tls), connect_time, idle, private, ready: Arc::default() }
+        let ports = options.ports.clone().into();
+        Self { tls: TlsConnector::from(tls), connect_time, idle, private, ports, ready: Arc::default() }
+    }
+
+    pub(super) fn dials(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.ports.contains(&port)
     }
 
     /// The connection that is ready, or a new one.
@@ -164,6 +170,9 @@ impl Pool {
 
     /// Connects to the first address of the name that answers, of those that may be dialled.
     async fn reach(&self, endpoint: &Endpoint, host: &str) -> std::io::Result<TcpStream> {
+        if !self.dials(endpoint.port) {
+            return Err(std::io::Error::other("its port is not among `ports` under [upstream]"));
+        }
         let mut last = std::io::Error::other("its name leads to no address that may be dialled (see `allow_private`)");
         for address in tokio::net::lookup_host((host, endpoint.port)).await? {
             if address::may_dial(endpoint, address, self.private) {

@@ -16,6 +16,7 @@ mod budgets;
 mod cli;
 mod clients;
 mod clipboard;
+mod confinement;
 mod crash;
 mod demo;
 mod disk;

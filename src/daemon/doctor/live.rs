@@ -30,6 +30,7 @@ fn unreachable(control: &Path, fault: &ClientError) -> Finding {
 fn told(status: &Value) -> Vec<Finding> {
     let mut findings = vec![version(status)];
     findings.extend(vault(status));
+    findings.extend(confinement(&status["confinement"]));
     findings.extend(POINTS.iter().filter_map(|(pointer, about, says, advice)| {
         let seen = status.pointer(pointer).filter(|seen| !empty(seen))?;
         Some(Finding::bad(about, format!("{says}: {}", brief(seen)), *advice))
@@ -71,6 +72,20 @@ fn vault(status: &Value) -> Option<Finding> {
     })
 }
 
+fn confinement(told: &Value) -> Option<Finding> {
+    Some(match (told["wanted"].as_str()?, &told["missing"]) {
+        ("off", _) => Finding::weak(
+            "confinement",
+            "it is switched off: whoever breaks into the daemon can do what its user can",
+            "leave `confinement` out of [daemon]",
+        ),
+        (_, missing) if !empty(missing) => {
+            Finding::weak("confinement", brief(missing), "`sixty manual confinement` says what needs which kernel")
+        }
+        _ => Finding::good("confinement", "seccomp and Landlock are in force"),
+    })
+}
+
 fn provider((address, reached): (&String, &Value)) -> Option<Finding> {
     let fault = reached["fault"].as_str()?;
     let says = if fault.contains(address.as_str()) { fault.to_owned() } else { format!("{address}: {fault}") };
@@ -99,6 +114,7 @@ mod tests {
     fn status() -> Value {
         json!({
             "version": env!("CARGO_PKG_VERSION"), "vault": {"state": "open", "keys": 3}, "memory": {"readable": false},
+            "confinement": {"wanted": "best", "missing": []},
             "audit": {"failing": null, "meddled": null}, "policy": {"fault": null}, "quarantined": [], "echoed": [],
             "upstream": {"https://a.example": {"answered_at": 9, "failed_at": null, "fault": null}},
         })
@@ -121,6 +137,8 @@ mod tests {
             ("/quarantined", json!(["dashscope/main"])),
             ("/echoed", json!(["openai/main"])),
             ("/memory/readable", json!(true)),
+            ("/confinement/wanted", json!("off")),
+            ("/confinement/missing", json!(["files are not bounded (Landlock): Function not implemented"])),
             ("/upstream/https:~1~1a.example/fault", json!("cannot connect to https://a.example: refused")),
         ] {
             let mut status = status();

@@ -153,6 +153,7 @@ impl Provider {
             warm_idle: Duration::ZERO,
             kept_connections: 0,
             private: Default::default(),
+            ports: Vec::new(),
         };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(system("no event loop"))?;
         let endpoint = Endpoint { scheme: Scheme::Https, host: studio.ip().to_string(), port: studio.port() };

@@ -30,8 +30,3 @@ fn four(ids: &str) -> Option<[u32; 4]> {
 pub fn cgroup(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| path.starts_with('/'))
 }
-
-/// The number in the link /proc/PID/ns/pid.
-pub fn namespace(link: &str) -> Option<u64> {
-    link.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
-}

@@ -1,0 +1,147 @@
+//! What the daemon takes from itself once it knows its config, while it has one thread and no key.
+//! It must never leave out a part in silence: what is not in force is told, or ends the daemon where the config says so.
+
+use super::{
+    DaemonError, listen,
+    places::{self, Found},
+};
+use crate::{
+    config::{self, Unlock, environment},
+    observe::Confinement,
+    sys::{
+        confine::Dumpable,
+        landlock::{self, Access, Bounds, Ruleset},
+        lookout::{self, Post},
+        seccomp::{self, Program},
+        user::Somebody,
+    },
+};
+use nix::errno::Errno;
+use std::{
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+/// What names and users are looked up with, and the libraries that do it. /etc as a whole: its files are replaced.
+const LOOKED_UP: [&str; 18] = [
+    "/etc",
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/nix/store",
+    "/gnu/store",
+    "/run/systemd/resolve",
+    "/run/systemd/userdb",
+    "/run/systemd/machines",
+    "/run/NetworkManager",
+    "/run/resolvconf",
+    "/run/nscd",
+    "/var/cache/nscd",
+    "/var/lib/sss",
+    "/proc",
+    "/sys/devices/system/cpu",
+];
+
+/// Becomes who the config says, if it says so.
+pub(super) fn become_user(found: &Found, dumpable: Dumpable) -> Result<Option<String>, DaemonError> {
+    let Some(name) = &found.config.daemon.user else { return Ok(None) };
+    let Some(user) = Somebody::find(name)? else { return Ok(None) };
+    for (path, mode) in [(&found.paths.state, 0o700), (&found.paths.runtime, listen::broker_modes().directory)] {
+        places::make(path, mode)?;
+        user.own(path).map_err(|errno| DaemonError::Given(path.clone(), errno))?;
+    }
+    user.become_for_good()?;
+    dumpable.set()?;
+    Ok(Some(user.name().to_owned()))
+}
+
+/// Confines this process as the config wants it.
+pub(super) fn confine(found: &Found, user: Option<String>) -> Result<Confinement, DaemonError> {
+    let wanted = found.config.daemon.confinement;
+    let (landlock, ports, missing) = (None, None, Vec::new());
+    let mut got = Confinement { wanted: wanted.name(), seccomp: false, landlock, ports, user, missing };
+    if wanted == config::Confinement::Off {
+        return Ok(got);
+    }
+    // The rules are on directories, which must be there.
+    make_directories(found);
+    match bound_files(found) {
+        Ok((version, ports)) => (got.landlock, got.ports) = (Some(version), ports),
+        Err(errno) => got.missing.push(format!("files are not bounded (Landlock): {}", errno.desc())),
+    }
+    if got.ports.is_none() && !found.config.upstream.ports.is_empty() {
+        got.missing
+            .push("the kernel does not hold to [upstream] ports (Landlock 4, Linux 6.7): the daemon alone does".into());
+    }
+    match seccomp::confine(Program::Daemon) {
+        Ok(()) => got.seccomp = true,
+        Err(errno) => got.missing.push(format!("system calls are not bounded (seccomp): {}", errno.desc())),
+    }
+    match wanted {
+        config::Confinement::Require if !got.missing.is_empty() => Err(DaemonError::Unconfined(got.missing)),
+        _ => Ok(got),
+    }
+}
+
+/// Whoever then uses one tells what is wrong with it; one that holds a socket of the service manager's need not be ours.
+fn make_directories(found: &Found) {
+    let _ = places::own(Some(&found.paths.state), 0o700);
+    for socket in sockets(found) {
+        let _ = places::own(socket.parent(), listen::broker_modes().directory);
+    }
+}
+
+/// The version of Landlock, and the ports if they are bounded.
+fn bound_files(found: &Found) -> Result<(u32, Option<Vec<u16>>), Errno> {
+    landlock::version()?;
+    let ports = &found.config.upstream.ports;
+    let by_name = environment("NOTIFY_SOCKET").is_none_or(|socket| !socket.as_bytes().starts_with(b"@"));
+    let ruleset = Ruleset::new(Bounds { ports: !ports.is_empty(), abstract_sockets: by_name })?;
+    for path in read(found) {
+        ruleset.allow(&path, Access::Read)?;
+    }
+    for path in written(found) {
+        ruleset.allow(&path, Access::Write)?;
+    }
+    let bounded = !ports.is_empty() && ruleset.knows_ports();
+    // Port 53: a name's answer that is too long for a datagram.
+    for port in ports.iter().chain(&[53]).filter(|_| bounded) {
+        ruleset.allow_port(*port)?;
+    }
+    // From here on this process sees no other's program.
+    lookout::post(Post::Programs)?;
+    if found.config.gateway.listen.is_some() {
+        lookout::post(Post::Sockets)?;
+    }
+    Ok((ruleset.restrict()?, bounded.then(|| ports.clone())))
+}
+
+fn sockets(found: &Found) -> [&Path; 3] {
+    [&found.paths.broker, &found.paths.control, &found.paths.gateway]
+}
+
+/// Directories rather than files: a file that is replaced is another one.
+fn written(found: &Found) -> Vec<PathBuf> {
+    let [broker, control, gateway] = sockets(found).map(folder);
+    vec![broker, control, gateway, folder(&found.paths.audit), found.paths.state.clone()]
+}
+
+fn read(found: &Found) -> impl Iterator<Item = PathBuf> {
+    let unlock = match &found.config.vault.unlock {
+        Unlock::Passphrase => None,
+        Unlock::File(path) => Some(folder(path)),
+        Unlock::Credential(_) => environment("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+    };
+    // Where a resolver of the machine's own keeps it.
+    let resolver = Path::new("/etc/resolv.conf").canonicalize().ok();
+    let resolver = resolver.map(|file| folder(&file)).filter(|folder| folder.parent().is_some());
+    let config = [folder(&found.paths.config), found.paths.providers()];
+    let others = [found.config.upstream.ca_file.clone(), unlock, resolver];
+    LOOKED_UP.iter().map(PathBuf::from).chain(config).chain(others.into_iter().flatten())
+}
+
+fn folder(file: &Path) -> PathBuf {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
