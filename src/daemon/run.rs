@@ -15,7 +15,7 @@ use crate::{
     observe::{About, Confinement, metrics, status},
     sys::{
         accept::Server,
-        alloc,
+        alloc, code,
         socket::{BindError, Modes, Place, bind_unix},
         tcp,
     },
@@ -74,6 +74,7 @@ pub(super) async fn run(
     let by = address.map_or("off".to_owned(), |address| address.to_string());
     info!(broker = %at, %control, %gateway, tcp = %by, "serving");
     notify::ready(&told(&broker));
+    code::give_back();
     keep(&broker, &mut signals, &mut doors).await;
     info!("draining");
     notify::stopping();
@@ -110,6 +111,7 @@ async fn keep(broker: &Broker, signals: &mut Signals, doors: &mut [Served]) {
                 let ended_by_now = doors.iter().map(|door| door.entrance.ended()).sum();
                 if std::mem::replace(&mut ended, ended_by_now) != ended_by_now {
                     alloc::give_back();
+                    code::give_back();
                 }
                 notify::watchdog();
                 notify::status(&told(broker));

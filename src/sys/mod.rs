@@ -6,6 +6,7 @@ pub mod activation;
 pub mod alloc;
 pub mod chance;
 pub mod child;
+pub mod code;
 pub mod confine;
 #[cfg(test)]
 mod depth;
