@@ -46,7 +46,7 @@ impl Disk {
     pub(super) fn wait(&mut self) -> oneshot::Receiver<io::Result<()>> {
         let (tell, told) = oneshot::channel();
         self.waiting.push(tell);
-        // A thread that is gone drops whoever waits: they hear of it.
+        // The thread lives as long as this.
         let _ = self.bell.send(());
         told
     }

@@ -9,7 +9,7 @@ use crate::{
     config::{self, Unlock, environment},
     observe::Confinement,
     sys::{
-        confine::Dumpable,
+        confine::{Dumpable, refuses_new_code},
         landlock::{self, Access, Bounds, Ruleset},
         lookout::{self, Post},
         seccomp::{self, Program},
@@ -49,12 +49,19 @@ pub(super) fn become_user(found: &Found, dumpable: Dumpable) -> Result<Option<St
     let Some(name) = &found.config.daemon.user else { return Ok(None) };
     let Some(user) = Somebody::find(name)? else { return Ok(None) };
     for (path, mode) in [(&found.paths.state, 0o700), (&found.paths.runtime, listen::broker_modes().directory)] {
-        places::make(path, mode)?;
-        user.own(path).map_err(|errno| DaemonError::Given(path.clone(), errno))?;
+        if !path.exists() {
+            places::own(Some(path), mode)?;
+        }
+        user.own(path, is_ours).map_err(|errno| DaemonError::Given(path.clone(), errno))?;
     }
     user.become_for_good()?;
     dumpable.set()?;
     Ok(Some(user.name().to_owned()))
+}
+
+/// How the files begin that the daemon writes. Sockets are no files that could be given.
+fn is_ours(name: &[u8]) -> bool {
+    [&b"vault."[..], b"audit.", b"usage.", b"run"].iter().any(|ours| name.starts_with(ours))
 }
 
 /// Confines this process as the config wants it.
@@ -68,12 +75,18 @@ pub(super) fn confine(found: &Found, user: Option<String>) -> Result<Confinement
     // The rules are on directories, which must be there.
     make_directories(found);
     match bound_files(found) {
-        Ok((version, ports)) => (got.landlock, got.ports) = (Some(version), ports),
+        Ok((version, ports)) => {
+            (got.landlock, got.ports) = (Some(version), ports);
+            got.missing.extend(landlock::left_open(version).map(ToOwned::to_owned));
+        }
         Err(errno) => got.missing.push(format!("files are not bounded (Landlock): {}", errno.desc())),
     }
     if got.ports.is_none() && !found.config.upstream.ports.is_empty() {
         got.missing
             .push("the kernel does not hold to [upstream] ports (Landlock 4, Linux 6.7): the daemon alone does".into());
+    }
+    if !refuses_new_code() {
+        got.missing.push("memory that was written can be run (PR_SET_MDWE, Linux 6.3)".into());
     }
     match seccomp::confine(Program::Daemon) {
         Ok(()) => got.seccomp = true,
@@ -125,7 +138,8 @@ fn sockets(found: &Found) -> [&Path; 3] {
 /// Directories rather than files: a file that is replaced is another one.
 fn written(found: &Found) -> Vec<PathBuf> {
     let [broker, control, gateway] = sockets(found).map(folder);
-    vec![broker, control, gateway, folder(&found.paths.audit), found.paths.state.clone()]
+    let all = [broker, control, gateway, folder(&found.paths.audit), found.paths.state.clone()];
+    all.into_iter().filter(|folder| folder.parent().is_some()).collect()
 }
 
 fn read(found: &Found) -> impl Iterator<Item = PathBuf> {
@@ -136,12 +150,40 @@ fn read(found: &Found) -> impl Iterator<Item = PathBuf> {
     };
     // Where a resolver of the machine's own keeps it.
     let resolver = Path::new("/etc/resolv.conf").canonicalize().ok();
-    let resolver = resolver.map(|file| folder(&file)).filter(|folder| folder.parent().is_some());
+    let resolver = resolver.map(|file| folder(&file));
     let config = [folder(&found.paths.config), found.paths.providers()];
     let others = [found.config.upstream.ca_file.clone(), unlock, resolver];
-    LOOKED_UP.iter().map(PathBuf::from).chain(config).chain(others.into_iter().flatten())
+    let all = LOOKED_UP.iter().map(PathBuf::from).chain(config).chain(others.into_iter().flatten());
+    // Never all there is.
+    all.filter(|path| path.parent().is_some())
 }
 
 fn folder(file: &Path) -> PathBuf {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Bases, Config, Paths};
+
+    #[test]
+    fn what_is_written_is_ours_alone_and_never_all_there_is() {
+        let bases = Bases { config: "/c".into(), state: "/s".into(), runtime: Some("/r".into()) };
+        let paths = Paths::user(&bases, |_| None);
+        let mut found = Found { config: Config::default(), recipes: Default::default(), paths };
+        assert!(
+            written(&found).iter().all(|path| [Path::new("/r/sixty"), Path::new("/s/sixty")].contains(&path.as_path()))
+        );
+        assert!(read(&found).any(|path| path == Path::new("/c/sixty")));
+        (found.paths.broker, found.paths.config) = ("/broker.sock".into(), "/sixty.toml".into());
+        let root = Path::new("/");
+        assert!(!written(&found).iter().any(|path| path == root) && !read(&found).any(|path| path == root));
+    }
+
+    #[test]
+    fn only_what_the_daemon_writes_is_given_away() {
+        assert!([&b"vault.sealed"[..], b"audit.ndjson.1", b"usage.json"].into_iter().all(is_ours));
+        assert!(![&b"sixty.toml"[..], b"shadow", b".ssh"].into_iter().any(is_ours));
+    }
 }

@@ -37,7 +37,7 @@ pub enum DaemonError {
     #[error(transparent)]
     User(#[from] crate::sys::user::UserError),
     /// A directory of root's could not be given to the daemon's user.
-    #[error("{0} cannot be given to the daemon's user: {1}")]
+    #[error("{0} cannot be given to the daemon's user: {1}; name a directory that holds nothing else")]
     Given(std::path::PathBuf, nix::errno::Errno),
     /// The config says `require`.
     #[error("the config says confinement = \"require\", and this kernel can't: {}", .0.join("; "))]

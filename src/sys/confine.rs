@@ -56,6 +56,15 @@ fn refuse_new_code() {
     unsafe { libc::prctl(libc::PR_SET_MDWE, libc::c_ulong::from(libc::PR_MDWE_REFUSE_EXEC_GAIN), NONE, NONE, NONE) };
 }
 
+/// Whether that holds: PR_GET_MDWE.
+#[allow(unsafe_code)]
+pub fn refuses_new_code() -> bool {
+    const NONE: libc::c_ulong = 0;
+    // SAFETY: no pointers.
+    let held = unsafe { libc::prctl(libc::PR_GET_MDWE, NONE, NONE, NONE, NONE) };
+    held > 0 && held.cast_unsigned() & libc::PR_MDWE_REFUSE_EXEC_GAIN != 0
+}
+
 /// Whether a debugger is attached. True when the kernel does not say.
 pub fn traced() -> bool {
     traced_at(ProcDir::own())

@@ -60,6 +60,19 @@ const CONNECT_TCP: u64 = 1 << 1;
 const SCOPE_ABSTRACT_SOCKETS: u64 = 1;
 const SCOPE_SIGNALS: u64 = 1 << 1;
 
+/// What versions before these leave open.
+const SINCE: [(u32, &str); 4] = [
+    (2, "files can be moved between directories (Landlock 2, Linux 5.19)"),
+    (3, "files can be truncated (Landlock 3, Linux 6.2)"),
+    (4, "ports can be bound (Landlock 4, Linux 6.7)"),
+    (6, "signals and abstract sockets are not bounded (Landlock 6, Linux 6.12)"),
+];
+
+/// What is left open by a version, in words.
+pub fn left_open(version: u32) -> impl Iterator<Item = &'static str> {
+    SINCE.into_iter().filter(move |(since, _)| version < *since).map(|(_, what)| what)
+}
+
 /// Which of two things, beside files, are bounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
@@ -180,6 +193,12 @@ mod tests {
 
     use super::super::scratch::{Scratch, alone};
     use super::*;
+
+    #[test]
+    fn what_an_older_version_leaves_open_is_told() {
+        assert_eq!((left_open(1).count(), left_open(5).count(), left_open(6).count()), (4, 1, 0));
+        assert!(left_open(3).any(|what| what.starts_with("ports can be bound")));
+    }
 
     #[test]
     fn what_no_rule_allows_can_not_be_reached() {

@@ -25,6 +25,13 @@ enum When {
     Has(u8, u32),
     /// None of these bits of the argument is set.
     Lacks(u8, u32),
+    /// One argument is one of these, and another has none of these bits.
+    Both {
+        /// Which, and what it may be.
+        is: (u8, &'static [u32]),
+        /// Which, and what it may not have.
+        lacks: (u8, u32),
+    },
     /// The argument is a null pointer.
     Null(u8),
 }
@@ -98,6 +105,10 @@ impl When {
             }
             When::Lacks(argument, bits) => {
                 vec![load(lower(argument)), jump(libc::BPF_JSET, bits, 1, 0), ret(ALLOW), ret(REFUSE)]
+            }
+            When::Both { is, lacks } => {
+                let first = [load(lower(lacks.0)), jump(libc::BPF_JSET, lacks.1, 0, 1), ret(REFUSE)];
+                first.into_iter().chain(When::Is(is.0, is.1).instructions()).collect()
             }
             When::Null(argument) => vec![
                 load(lower(argument)),

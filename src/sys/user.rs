@@ -68,22 +68,29 @@ impl Somebody {
         &self.name
     }
 
-    /// Gives them one of root's directories, with those of its files that are root's.
+    /// Gives them one of root's directories, with those of its files that are root's and are called so.
     ///
     /// # Errors
-    /// It can't be opened, or given away.
-    pub fn own(&self, directory: &Path) -> Result<(), Errno> {
+    /// It can't be opened or given away, or has something else of root's in it (`ENOTEMPTY`): then it is not ours alone.
+    pub fn own(&self, directory: &Path, ours: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let directory = open(directory, flags, Mode::empty())?;
-        self.give(&directory, SFlag::S_IFDIR)?;
         let mut entries = Dir::from_fd(directory.try_clone().map_err(|_| Errno::EMFILE)?)?;
-        for entry in entries.iter().flatten() {
+        let mut files = Vec::new();
+        for entry in entries.iter().flatten().filter(|entry| ![c".", c".."].contains(&entry.file_name())) {
             // Opened, then judged: its owner may be at work there.
             let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            if let Ok(file) = openat(directory.as_fd(), entry.file_name(), flags, Mode::empty()) {
-                self.give(&file, SFlag::S_IFREG)?;
+            let file = openat(directory.as_fd(), entry.file_name(), flags, Mode::empty());
+            let of_root = file.as_ref().is_ok_and(|file| fstat(file).is_ok_and(|found| found.st_uid == 0));
+            match file {
+                Ok(_) if of_root && !ours(entry.file_name().to_bytes()) => return Err(Errno::ENOTEMPTY),
+                Ok(file) => files.push(file),
+                // A socket, or a link.
+                Err(_) => {}
             }
         }
+        self.give(&directory, SFlag::S_IFDIR)?;
+        files.iter().try_for_each(|file| self.give(file, SFlag::S_IFREG))?;
         Ok(())
     }
 
@@ -160,11 +167,13 @@ mod tests {
         symlink(at("ours"), folder.join("link")).unwrap();
         std::fs::hard_link(at("state"), folder.join("second name")).unwrap();
         let nobody = Somebody::find("65534").unwrap().unwrap();
-        nobody.own(&folder).unwrap();
+        assert_eq!(nobody.own(&folder, |name| name == b"file"), Err(Errno::ENOTEMPTY), "it holds somebody else's too");
+        assert_eq!(folder.metadata().unwrap().uid(), 0);
+        nobody.own(&folder, |_| true).unwrap();
         let owner = |path: &Path| path.metadata().unwrap().uid();
         assert_eq!((owner(&folder), owner(&folder.join("file"))), (65534, 65534));
         assert_eq!((owner(&at("ours")), owner(&at("state"))), (0, 0), "a link leads to what is somebody else's");
-        assert!(nobody.own(&folder.join("link")).is_err());
+        assert!(nobody.own(&folder.join("link"), |_| true).is_err());
 
         std::fs::File::open("/etc/shadow").unwrap();
         nobody.become_for_good().unwrap();

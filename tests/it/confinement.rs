@@ -317,6 +317,8 @@ fn root_becomes_the_user_and_serves_as_that_user() {
         .gid(NOBODY);
     let out = mint.output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    // Everybody may ask, as of any machine's daemon: the policy, not a mode, says no.
+    assert_eq!(mint.uid(1234).gid(1234).output().unwrap().status.code(), Some(77));
     assert_eq!(world.control_http("POST", "/v1/reload", None).status, 200);
     assert_eq!(world.stop(), Some(0));
 }

@@ -2,7 +2,7 @@
 //! Keys that are minted for it are revoked before any of them is used, so that nothing goes to a provider.
 
 use super::{Outcome, PATIENCE, Target, attacker};
-use crate::client::{Client, Method};
+use crate::client::{Client, ClientError, Method};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 use std::{
@@ -34,7 +34,10 @@ pub(super) fn control(target: &Target) -> Outcome {
         return Outcome::Untried("this is the daemon's own user; root tries it as another".into());
     }
     match Client::control(&target.control).request(Method::GET, "/v1/status", None) {
-        Err(fault) => Outcome::Held(format!("{}: {fault}", attacker())),
+        Err(fault @ (ClientError::Forbidden { .. } | ClientError::Broken { .. })) => {
+            Outcome::Held(format!("{}: {fault}", attacker()))
+        }
+        Err(fault) => Outcome::Untried(fault.to_string()),
         Ok(answer) if answer.status >= 400 => Outcome::Held(format!("{}: HTTP {}", attacker(), answer.status)),
         Ok(_) => Outcome::Failed(format!("{} was answered on the control socket", attacker())),
     }
@@ -209,6 +212,6 @@ fn told(answer: &std::io::Result<String>, what: &str) -> Outcome {
         (Err(fault), _) => Outcome::Untried(format!("the gateway's socket: {fault}")),
         (_, Some(status @ (401 | 403))) => Outcome::Held(format!("{what} is refused: HTTP {status}")),
         (_, Some(status)) => Outcome::Failed(format!("{what} is as good as before: HTTP {status}")),
-        (_, None) => Outcome::Held(format!("{what} is not answered")),
+        (_, None) => Outcome::Untried(format!("{what} is not answered")),
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn smuggling(target: &Target) -> Outcome {
     for socket in [&target.broker, &target.gateway] {
         for first in TWO_FACED {
             match target.says(socket, format!("{first}{SECOND}").as_bytes()) {
-                Ok(answer) if answer.contains("HTTP/1.1 200 ") => {
+                Ok(answer) if answer.matches("HTTP/1.1 ").count() > 1 || answer.contains("HTTP/1.1 200 ") => {
                     return Outcome::Failed(format!("what stood behind a body was answered on {}", socket.display()));
                 }
                 Ok(_) => {}
@@ -60,8 +60,8 @@ pub(super) fn malformed(target: &Target) -> Outcome {
     for socket in [&target.broker, &target.gateway] {
         for bytes in BROKEN {
             match target.says(socket, bytes) {
-                Ok(answer) if answer.contains("HTTP/1.1 2") => {
-                    return Outcome::Failed(format!("it was answered with a yes: {answer:.40}"));
+                Ok(answer) if !answer.is_empty() && !answer.starts_with("HTTP/1.1 4") => {
+                    return Outcome::Failed(format!("it was answered as a request: {answer:.40}"));
                 }
                 Ok(_) => {}
                 Err(fault) => return Outcome::Untried(format!("{}: {fault}", socket.display())),

@@ -126,9 +126,6 @@ const SOCKETS: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
@@ -177,22 +174,34 @@ const NAME_MEMORY: u32 = 0x5356_4d41;
 /// `PIDFD_GET_INFO` for each size of its struct that kernels have had: linux/pidfd.h.
 const PIDFD_GET_INFO: u32 = libc::PIDFD_GET_INFO as u32;
 
+/// Bits of the protocols of a socket: TCP (6), UDP (17), and netlink's of routes (0) and sockets (4). Not MPTCP (262), SCTP
+/// (132) and the like, whose connections Landlock does not bound.
+const PROTOCOLS: u32 = 0x17;
+const FAST_OPEN: u32 = libc::MSG_FASTOPEN as u32;
+
 const DAEMON: &[(c_long, When)] = &[
     // A thread, and no other process. clone3's arguments can't be looked at: without it, the C library calls clone.
     (libc::SYS_clone, When::Has(0, libc::CLONE_THREAD as u32)),
     (
         libc::SYS_socket,
-        When::Is(
-            0,
-            &[
-                libc::AF_UNIX as u32,
-                libc::AF_INET as u32,
-                libc::AF_INET6 as u32,
-                // Who holds a socket, and which addresses this machine has.
-                libc::AF_NETLINK as u32,
-            ],
-        ),
+        When::Both {
+            is: (
+                0,
+                &[
+                    libc::AF_UNIX as u32,
+                    libc::AF_INET as u32,
+                    libc::AF_INET6 as u32,
+                    // Who holds a socket, and which addresses this machine has.
+                    libc::AF_NETLINK as u32,
+                ],
+            ),
+            lacks: (2, !PROTOCOLS),
+        },
     ),
+    // Nobody connects by sending: Landlock would not hear of it.
+    (libc::SYS_sendto, When::Lacks(3, FAST_OPEN)),
+    (libc::SYS_sendmsg, When::Lacks(2, FAST_OPEN)),
+    (libc::SYS_sendmmsg, When::Lacks(3, FAST_OPEN)),
     (libc::SYS_socketpair, When::Is(0, &[libc::AF_UNIX as u32])),
     // Never TIOCSTI, which types into a terminal.
     (
