@@ -148,6 +148,7 @@ mod tests {
     use super::*;
     use crate::model::{Kind, Scope};
     use crate::policy::{Bearer, Condition, TtlRange};
+    use proptest::prelude::*;
 
     pub(crate) fn rule(name: &str, peer: Vec<Condition>) -> Rule {
         Rule {
@@ -287,5 +288,52 @@ mod tests {
         let one = judged(&rules, 1, r#"{"key":"dashscope/main"}"#).unwrap();
         let other = judged(&rules, 2, r#"{"key":"dashscope/main"}"#).unwrap();
         assert_ne!(one.holder(), other.holder());
+    }
+
+    /// Names, what matters of a grant, or the reason why not.
+    fn told(rules: &[Rule], uid: u32, text: &str) -> Result<(String, Kind, u64, Option<u32>), Denial> {
+        let permit = judged(&Rules(rules.to_vec()), uid, text)?;
+        Ok((permit.rule().to_owned(), permit.kind(), permit.ttl().seconds().into(), permit.uses()))
+    }
+
+    fn any_rule() -> impl Strategy<Value = Rule> {
+        let key = prop::sample::select(vec!["dashscope/*", "dashscope/main", "openai/*", "**"]);
+        let kinds =
+            prop::sample::select(vec![vec![Kind::Virtual], vec![Kind::Upstream], vec![Kind::Virtual, Kind::Upstream]]);
+        let uid = prop::option::of(0..3_u32);
+        let (ttl, uses) = (prop::sample::select(vec!["30s", "60s", "10m"]), prop::option::of(1..9_u32));
+        (uid, key, kinds, ttl, uses).prop_map(|(uid, key, kinds, ttl, uses)| Rule {
+            keys: vec![key.parse().unwrap()],
+            kinds,
+            ttl: TtlRange { default: "30s".parse().unwrap(), max: ttl.parse().unwrap() },
+            uses,
+            ..rule("", uid.map(Condition::Uid).into_iter().collect())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        /// One rule that decides may be removed, and another one then gives more: that is what the order says. But no
+        /// grant is ever made of two rules, and none outlives its own.
+        #[test]
+        fn a_grant_is_one_rules_own_and_goes_with_it(
+            mut rules in prop::collection::vec(any_rule(), 0..7), uid in 0..3_u32,
+            kind in prop::option::of(prop::sample::select(vec!["virtual", "upstream"])), ttl in 1..2000_u32,
+        ) {
+            rules.iter_mut().enumerate().for_each(|(number, rule)| rule.name = number.to_string());
+            let kind = kind.map(|kind| format!(r#""kind":"{kind}","#)).unwrap_or_default();
+            let text = format!(r#"{{"key":"dashscope/main",{kind}"min_remaining":0,"ttl":{ttl}}}"#);
+            let outcome = told(&rules, uid, &text);
+            let alone = |rule: &Rule| told(std::slice::from_ref(rule), uid, &text);
+            let deciding = rules.iter().position(|rule| alone(rule) != Err(Denial::NoRule));
+            prop_assert_eq!(&outcome, &deciding.map_or(Err(Denial::NoRule), |at| alone(&rules[at])));
+            for at in (0..rules.len()).filter(|at| Some(*at) != deciding) {
+                let mut fewer = rules.clone();
+                fewer.remove(at);
+                prop_assert_eq!(&told(&fewer, uid, &text), &outcome, "without a rule that had no say");
+            }
+            let silent: Vec<_> = rules.iter().filter(|rule| alone(rule) == Err(Denial::NoRule)).cloned().collect();
+            prop_assert_eq!(told(&silent, uid, &text), Err(Denial::NoRule));
+        }
     }
 }
