@@ -1,7 +1,7 @@
 //! Minutes of everything at once, by 64 callers: what is taken is given back, and nothing is found at the end.
 
 use super::life::{KEYS, Life};
-use crate::harness::{exchange, random_key, read_answer, request};
+use crate::harness::{exchange, random_key, read_answer, request, signal, soon};
 use std::{
     io::Write,
     os::unix::net::UnixStream,
@@ -33,6 +33,9 @@ impl Life {
             self.control("DELETE", "/v1/leases?all=true", None);
             std::thread::sleep(Duration::from_millis(300));
             samples.push(self.sample());
+            if samples.len() % 10 == 0 {
+                self.put_the_audit_aside();
+            }
         }
         let quarter = samples.len() / 4;
         let (second, last) = (&samples[quarter..2 * quarter], &samples[samples.len() - quarter..]);
@@ -81,6 +84,14 @@ impl Life {
                 exchange(&self.world.broker(), "DELETE", &format!("/v1/leases/{id}"), None).unwrap();
             }
         }
+    }
+
+    /// As logrotate does, with one old file kept: else there would be gigabytes.
+    fn put_the_audit_aside(&self) {
+        let audit = self.world.path("state/audit.ndjson");
+        std::fs::rename(&audit, self.world.path("state/audit.ndjson.1")).unwrap();
+        signal(self.world.pid(), "USR1");
+        assert!(soon(Duration::from_secs(5), || audit.exists()), "it goes on in a new file");
     }
 
     fn vanish(&self) {
