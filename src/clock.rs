@@ -86,6 +86,11 @@ impl Clock {
         u64::try_from(self.wall_nanos().0).unwrap_or(0)
     }
 
+    /// Whether the wall clock was ever set: it says 2025 or later.
+    pub fn is_set(&self) -> bool {
+        self.wall() >= 1_735_689_600
+    }
+
     /// Unix seconds and the nanoseconds after them, for timestamps.
     pub fn wall_nanos(&self) -> (i64, u32) {
         match &self.0 {

@@ -4,7 +4,7 @@ use super::CallError;
 use crate::{clock::Clock, recipe::Endpoint};
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -32,7 +32,7 @@ impl Reached {
 #[derive(Clone)]
 pub(super) struct Memory {
     clock: Clock,
-    all: Arc<Mutex<BTreeMap<String, Reached>>>,
+    all: Arc<Mutex<HashMap<Endpoint, Reached>>>,
 }
 
 impl Memory {
@@ -49,13 +49,16 @@ impl Memory {
             Err(CallError::TooLarge(_)) => None,
             Err(fault) => Some(fault.to_string()),
         };
-        let (now, name) = (self.clock.wall(), endpoint.to_string());
+        let now = self.clock.wall();
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MOST && !all.contains_key(&name) {
-            let oldest = all.iter().min_by_key(|(_, reached)| reached.asked_at()).map(|(name, _)| name.clone());
-            oldest.and_then(|name| all.remove(&name));
+        if !all.contains_key(endpoint) {
+            if all.len() >= MOST {
+                let oldest = all.iter().min_by_key(|(_, reached)| reached.asked_at()).map(|(oldest, _)| oldest.clone());
+                oldest.and_then(|oldest| all.remove(&oldest));
+            }
+            all.insert(endpoint.clone(), Reached::default());
         }
-        let reached = all.entry(name).or_default();
+        let Some(reached) = all.get_mut(endpoint) else { return };
         match fault {
             None => *reached = Reached { answered_at: Some(now), ..Reached::default() },
             fault => (reached.failed_at, reached.fault) = (Some(now), fault),
@@ -63,7 +66,8 @@ impl Memory {
     }
 
     pub(super) fn all(&self) -> BTreeMap<String, Reached> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(endpoint, reached)| (endpoint.to_string(), reached.clone())).collect()
     }
 }
 
