@@ -14,7 +14,8 @@ fuzz_target!(|input: &[u8]| {
         let several = pieces.try_for_each(|piece| look.feed(piece)).and_then(|()| look.finish());
         assert_eq!(once.is_ok(), several.is_ok());
         if let Ok(seen) = once {
-            assert!(serde_json::from_slice::<serde_json::Value>(whole).is_ok(), "what we take, others take");
+            // Unread text, so that a number beyond what an f64 holds is no fault: it is JSON all the same.
+            assert!(serde_json::from_slice::<&serde_json::value::RawValue>(whole).is_ok(), "what we take, others take");
             assert_eq!(format!("{seen:?}"), format!("{:?}", several.unwrap()));
         }
     }
