@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
 };
 use subtle::ConstantTimeEq;
-use tokio::task::AbortHandle;
+use tokio::{sync::Notify, task::AbortHandle};
 
 /// A lease to be entered.
 pub struct New {
@@ -83,6 +83,10 @@ pub(super) struct Book {
     /// Of leases whose narrower keys something is remembered of, by slot.
     pub(super) nodes: HashMap<u32, Nodes>,
     pub(super) ends: Ends,
+    /// When the reaper looks next; none when it waits for a deadline.
+    next_look: Option<Boottime>,
+    /// Told when it must look before that.
+    pub(super) earlier: Arc<Notify>,
     pub(super) tickets: Tickets,
     pub(super) rates: Rates,
     pub(super) meter: Meter,
@@ -147,6 +151,8 @@ impl Book {
             nodes: HashMap::new(),
             ends: Ends::default(),
             tickets: Tickets::default(),
+            next_look: None,
+            earlier: Arc::default(),
             rates: Rates::default(),
             meter: Meter::default(),
         }
@@ -190,12 +196,17 @@ impl Book {
         let user = self.users.entry(uid).or_insert(User::NEW);
         user.count += 1;
         self.slots.link(number, &mut user.first, Slot::of_user);
-        self.deadlines.put(deadline, number);
+        let over = self.deadlines.put(deadline, number);
+        self.look_by(over);
         Ok(slots::id(number, tag))
     }
 
-    pub(super) fn earliest(&self) -> Option<Boottime> {
-        [self.deadlines.earliest(), self.ends.earliest()].into_iter().flatten().min()
+    /// The reaper must look at this moment, if not before.
+    pub(super) fn look_by(&mut self, when: Boottime) {
+        if self.next_look.is_none_or(|next| when < next) {
+            self.next_look = Some(when);
+            self.earlier.notify_one();
+        }
     }
 
     pub(super) fn reap(&mut self, now: Boottime, most: usize) -> Option<Boottime> {
@@ -210,7 +221,8 @@ impl Book {
                 }
             }
         }
-        self.earliest()
+        self.next_look = [self.deadlines.earliest(), self.ends.earliest()].into_iter().flatten().min();
+        self.next_look
     }
 
     /// The owner has ended: its virtual leases are dead; upstream tokens live on and stay listed until their end.

@@ -20,8 +20,11 @@ struct Second {
 }
 
 impl Deadlines {
-    pub(super) fn put(&mut self, deadline: u64, number: u32) {
-        self.0.entry(second(deadline)).or_default().numbers.push(number);
+    /// Tells when the reaper will find it over.
+    pub(super) fn put(&mut self, deadline: u64, number: u32) -> Boottime {
+        let at = second(deadline);
+        self.0.entry(at).or_default().numbers.push(number);
+        Boottime::from_nanos(at.saturating_mul(NANOS))
     }
 
     /// A lease has ended before its time; its slot is free by now.

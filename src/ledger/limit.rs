@@ -306,9 +306,7 @@ impl Drop for Reservation {
             book.give_back(self.lease, &cut.chain, self.taking);
             book.meter.settle(lines, &Claim::default());
         }
-        if let Some(end) = end {
-            self.ledger.book().ends.forget(*end);
-        }
+        self.ledger.book().ends.forget(*end);
     }
 }
 

@@ -56,14 +56,15 @@ pub struct LedgerOptions {
 pub struct Ledger {
     book: Arc<Mutex<Book>>,
     clock: Clock,
-    /// Told when a deadline may have become the earliest.
+    /// Told when the reaper must look sooner than it meant to.
     earlier: Arc<Notify>,
 }
 
 impl Ledger {
     /// An empty ledger.
     pub fn new(options: LedgerOptions, clock: Clock) -> Self {
-        Self { book: Arc::new(Mutex::new(Book::new(options))), clock, earlier: Arc::default() }
+        let book = Book::new(options);
+        Self { clock, earlier: book.earlier.clone(), book: Arc::new(Mutex::new(book)) }
     }
 
     /// Enters one lease. With an owner it lives at most as long as that process.
@@ -74,12 +75,7 @@ impl Ledger {
     fn entered(&self, room: &Room, new: New, owner: Option<Process>) -> Result<LeaseId, Full> {
         let mut book = self.book();
         book.spend_room(room)?;
-        let earliest = book.earliest();
-        let id = book.enter(new, owner, |number, process| watch::owner(self.clone(), number, process))?;
-        if book.earliest() != earliest {
-            self.earlier.notify_one();
-        }
-        Ok(id)
+        book.enter(new, owner, |number, process| watch::owner(self.clone(), number, process))
     }
 
     /// Takes leases back, and tells what of them lives on upstream.
@@ -143,13 +139,7 @@ impl Ledger {
 
     /// The same with a narrower key: every step of it must be live and have a use left too.
     pub fn take_narrowed(&self, lease: LeaseId, chain: Chain, wanted: &Wanted<'_>) -> Result<Reservation, Spent> {
-        let mut book = self.book();
-        let earliest = book.earliest();
-        let taken = book.take_use(lease, &chain, wanted, &self.clock)?;
-        if book.earliest() != earliest {
-            self.earlier.notify_one();
-        }
-        drop(book);
+        let taken = self.book().take_use(lease, &chain, wanted, &self.clock)?;
         Ok(Reservation::new(self.clone(), lease, taken, wanted.taking))
     }
 

@@ -34,8 +34,8 @@ impl Nodes {
     }
 }
 
-/// When the keys of calls that run are over, with the slots of their leases. The reaper looks here as at leases'
-/// deadlines, so that a key's end counts the time in which the machine slept.
+/// When calls that run must end, with the slots of their leases: with the lease or a narrower key, to the moment. The reaper
+/// looks here as at leases' deadlines, so that the time counts in which the machine slept.
 #[derive(Default)]
 pub(super) struct Ends {
     calls: BTreeMap<End, u32>,
@@ -52,7 +52,7 @@ impl Ends {
         (until, self.next)
     }
 
-    /// The call is over before its key.
+    /// The call is over by itself.
     pub(super) fn forget(&mut self, end: End) {
         self.calls.remove(&end);
     }
@@ -61,7 +61,7 @@ impl Ends {
         self.calls.first_key_value().map(|((until, _), _)| *until)
     }
 
-    /// Takes out the slot of one call whose key is over.
+    /// Takes out the slot of one call that must end.
     fn due(&mut self, now: Boottime) -> Option<u32> {
         self.calls.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
     }
@@ -94,7 +94,7 @@ impl Cut {
         }
     }
 
-    /// Whether it was the narrower key's own end.
+    /// Whether the lease or the narrower key has come to its own end.
     pub fn is_over(&self) -> bool {
         self.chain.until.is_some_and(|until| until <= self.clock.boot())
     }
@@ -123,7 +123,7 @@ impl Book {
         if nodes.len() + new > self.options.narrowed_keys { Err(Spent::Crowded) } else { Ok(()) }
     }
 
-    /// Tells at most `most` calls that their key is over; how many.
+    /// Tells at most `most` calls that their time is over; how many.
     pub(super) fn ring_over(&mut self, now: Boottime, most: usize) -> usize {
         let over: Vec<u32> = std::iter::from_fn(|| self.ends.due(now)).take(most).collect();
         for bell in over.iter().filter_map(|number| self.cuts.get(number)) {

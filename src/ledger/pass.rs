@@ -65,7 +65,7 @@ pub enum Spent {
 pub(super) struct Taken {
     pub(super) cut: Cut,
     pub(super) lines: Vec<Line>,
-    pub(super) end: Option<End>,
+    pub(super) end: End,
 }
 
 /// Ends when the lease does, however that comes about, when the narrower key does, and when the vault is locked.
@@ -114,6 +114,7 @@ impl Book {
         if slot.deadline <= now.nanos() {
             return Err(Spent::Expired);
         }
+        let over = Boottime::from_nanos(slot.deadline);
         let left = slot.uses.after(wanted.taking)?;
         let terms = self.shelf.at(slot.terms).ok_or(Spent::Revoked)?;
         let lines = lines(terms, lease, wanted, wall);
@@ -125,8 +126,10 @@ impl Book {
         slot.uses = left;
         self.go(number, chain);
         let bell = self.cuts.entry(number).or_insert_with(|| watch::Sender::new(Vec::new()));
-        let cut = Cut::new(bell, chain.clone(), clock.clone());
-        Ok(Taken { cut, lines, end: chain.until.map(|until| self.ends.put(until, number)) })
+        let until = chain.until.map_or(over, |until| until.min(over));
+        let cut = Cut::new(bell, Chain { until: Some(until), ..chain.clone() }, clock.clone());
+        self.look_by(until);
+        Ok(Taken { cut, lines, end: self.ends.put(until, number) })
     }
 
     /// Gives back a use of which nothing came.

@@ -599,6 +599,21 @@ fn a_narrower_keys_uses_are_its_own_and_its_ancestors() {
 }
 
 #[tokio::test]
+async fn what_runs_on_a_lease_ends_with_it_to_the_moment_and_not_a_second_later() {
+    let (ledger, winder, clock) = ledger(9, 9);
+    winder.advance(Duration::from_millis(300));
+    let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 5, 7), None).unwrap();
+    let running = ledger.take_narrowed(id, Chain::default(), &Wanted::default()).unwrap();
+    let mut cut = running.cut();
+    winder.advance(Duration::from_millis(4999));
+    assert_eq!(ledger.reap(512), Some(clock.boot().plus(Duration::from_millis(1))), "the reaper looks at that moment");
+    assert!(tokio::time::timeout(Duration::from_millis(1), cut.wait()).await.is_err() && !cut.is_over());
+    winder.advance(Duration::from_millis(1));
+    ledger.reap(512);
+    assert!(tokio::time::timeout(Duration::from_millis(1), cut.wait()).await.is_ok() && cut.is_over());
+}
+
+#[tokio::test]
 async fn a_narrower_keys_end_cuts_by_the_clock_that_counts_sleep() {
     let (ledger, winder, clock) = ledger(9, 9);
     let id = ledger.enter(lease(&clock, 1, Kind::Virtual, 60, 7), None).unwrap();

@@ -31,6 +31,7 @@ enum Cause {
     Reloaded,
     OwnerGone,
     NodeRevoked,
+    Expired,
 }
 
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
@@ -101,7 +102,7 @@ impl Scene {
     }
 
     /// Ends the stream's lease, or its key; returns when that is answered.
-    fn end(&self, cause: Cause, node: &str) {
+    fn end(&self, cause: Cause, node: &str, minted: Instant) {
         match cause {
             Cause::Revoked => self.control("DELETE", "/v1/leases?all=true"),
             Cause::Locked => assert_eq!(self.world.control_http("POST", "/v1/lock", None).status, 200),
@@ -110,6 +111,8 @@ impl Scene {
             Cause::NodeRevoked => {
                 assert_eq!(self.world.http("DELETE", &format!("/v1/leases/{node}"), None).status, 200);
             }
+            // By itself, a second after it was minted.
+            Cause::Expired => sleep(SECOND.saturating_sub(minted.elapsed())),
             Cause::OwnerGone => unreachable!("this process is the owner"),
         }
     }
@@ -119,17 +122,18 @@ impl Scene {
             Cause::Locked => self.control("POST", "/v1/unlock"),
             Cause::KeyRemoved => drop(self.world.add_key_at("dashscope/main", &self.provider.url())),
             Cause::Reloaded => self.configured(MINE),
-            Cause::Revoked | Cause::NodeRevoked | Cause::OwnerGone => {}
+            Cause::Revoked | Cause::NodeRevoked | Cause::Expired | Cause::OwnerGone => {}
         }
     }
 
     /// From the answer to the stream's end.
     fn lasts(&self, way: Way, cause: Cause) -> Duration {
-        let key = self.world.virtual_key("");
+        let minted = Instant::now();
+        let key = self.world.virtual_key(if matches!(cause, Cause::Expired) { r#","ttl":1"# } else { "" });
         let (narrow, node) = narrowed(&key, &["--uses", "9"]);
         let key = if matches!(cause, Cause::NodeRevoked) { narrow } else { key };
         let mut stream = self.begun(way, &key);
-        self.end(cause, &node);
+        self.end(cause, &node, minted);
         let answered = Instant::now();
         let ended = stream.read_to_end(&mut Vec::new());
         let lasted = answered.elapsed();
@@ -167,9 +171,15 @@ impl Scene {
 fn whatever_ends_a_lease_ends_its_streams_and_websockets_within_100_ms() {
     let scene = greeting(MINE);
     for way in [Way::Events, Way::Websocket] {
-        for cause in
-            [Cause::Revoked, Cause::Locked, Cause::KeyRemoved, Cause::Reloaded, Cause::OwnerGone, Cause::NodeRevoked]
-        {
+        for cause in [
+            Cause::Revoked,
+            Cause::Locked,
+            Cause::KeyRemoved,
+            Cause::Reloaded,
+            Cause::OwnerGone,
+            Cause::NodeRevoked,
+            Cause::Expired,
+        ] {
             let lasts = || match cause {
                 Cause::OwnerGone => scene.outlives_its_owner(way),
                 cause => scene.lasts(way, cause),
