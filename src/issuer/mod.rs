@@ -20,6 +20,7 @@ use crate::{
     policy::Permit,
     recipe::{Class, Endpoint, Limits, Loopback, NotMinted, PlaceFault, Recipe},
     secret::Secret,
+    sys::scrub,
     upstream::{Reached, Upstream},
     vault::{LendError, Listed, Vault},
     wire::{self, key::Form},
@@ -214,7 +215,7 @@ impl Issuer {
         match permit.kind() {
             Kind::Virtual => self.mint_virtual(&permit),
             // Apart: a virtual mint, which waits for nobody, does not carry its room.
-            Kind::Upstream => Box::pin(self.mint_upstream(permit)).await,
+            Kind::Upstream => Box::pin(scrub::part(self.mint_upstream(permit))).await,
         }
     }
 

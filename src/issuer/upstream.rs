@@ -29,7 +29,7 @@ impl Issuer {
             Boarding::Fly(tell, seat) => {
                 let issuer = self.clone();
                 // A task of its own: a caller that leaves must not end the call that others wait for.
-                scrub::spawn(async move {
+                scrub::spawn_shallow(async move {
                     let permit = Arc::new(permit);
                     let outcome = issuer.fly(&permit).await.map(Arc::new);
                     issuer.0.flights.land(&place, &permit, outcome, &tell);

@@ -14,7 +14,7 @@ const BATCH: usize = 512;
 
 /// Waits for one process to end, then buries its leases. Aborted when it has none any more.
 pub(super) fn owner(ledger: Ledger, owner: u32, process: Process) -> AbortHandle {
-    let watch = scrub::spawn(async move {
+    let watch = scrub::spawn_shallow(async move {
         if let Ok(pidfd) = readable(process.pidfd.clone()) {
             let _ = pidfd.readable().await;
         }
@@ -27,7 +27,7 @@ pub(super) fn owner(ledger: Ledger, owner: u32, process: Process) -> AbortHandle
 /// Removes leases at their deadlines. The timer runs on CLOCK_BOOTTIME, so it fires right after a suspend.
 pub(super) fn reaper(ledger: Ledger) -> Result<JoinHandle<()>, Errno> {
     let timer = readable(BootTimer::new()?).map_err(|_| Errno::EMFILE)?;
-    Ok(scrub::spawn(async move {
+    Ok(scrub::spawn_shallow(async move {
         loop {
             let next = ledger.reap(BATCH);
             match next {

@@ -17,7 +17,7 @@ pub const DEPTH: usize = if cfg!(debug_assertions) { 256 * 1024 } else { 64 * 10
 /// The same for tasks that do no TLS, see [`spawn_shallow`]: 64 KiB are more than the processor's first cache holds, and
 /// whatever ran next would begin with an empty one.
 /// They go 14 KiB deep (measured by `tests/it/leak/stack.rs`); this is 24.
-const SHALLOW: usize = DEPTH * 3 / 8;
+pub const SHALLOW: usize = DEPTH * 3 / 8;
 
 /// The same for [`apart`]; 60 ns.
 const APART: usize = DEPTH / 8;
@@ -49,8 +49,8 @@ where
 }
 
 /// Spawns a task whose polls stay within three eighths of [`DEPTH`]: those of the broker socket, as `tests/it/leak.rs` proves
-/// on the release build. What goes deeper all the same is wiped by the next task that [`spawn`] spawned, or by the
-/// main one within a second.
+/// on the release build, and those that carry what goes to a provider once TLS has shaken hands. What goes deeper all the
+/// same is wiped by the next task that [`spawn`] spawned, or by the main one within a second.
 #[allow(clippy::disallowed_methods, reason = "as above")]
 pub fn spawn_shallow<F>(future: F) -> tokio::task::JoinHandle<F::Output>
 where
@@ -67,6 +67,16 @@ where
     F::Output: Send + 'static,
 {
     handle.spawn(Scrub::<_, SHALLOW>(future))
+}
+
+/// A part of a shallow task that goes as deep as [`DEPTH`], with its own wipe.
+pub fn deep<F: Future>(future: F) -> Scrub<F> {
+    Scrub(future)
+}
+
+/// A part of a shallow task that goes as deep again, with its own wipe.
+pub fn part<F: Future>(future: F) -> Scrub<F, SHALLOW> {
+    Scrub(future)
 }
 
 /// Runs a future to its end on this thread.

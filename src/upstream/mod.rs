@@ -25,9 +25,10 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
+    rt::Write,
 };
 use relay::Lanes;
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, future::poll_fn, path::PathBuf, pin::Pin, time::Duration};
 use tokio::{task::JoinHandle, time::timeout};
 use warm::{Connection, Pool};
 use zeroize::Zeroizing;
@@ -180,8 +181,12 @@ impl Upstream {
         let handshake = connection.handshake(swaps, heard.clone()).await;
         let (mut sender, driver) = handshake.map_err(|_| CallError::Unanswered(host()))?;
         let most = self.options.total_time;
-        let driver = Aborted(Some(scrub::spawn(async move {
-            let _ = timeout(most, driver).await;
+        let driver = Aborted(Some(scrub::spawn_shallow(async move {
+            let Ok(Ok(mut parts)) = timeout(most, driver.without_shutdown()).await else { return };
+            // Who asked has its answer first: to close TLS and TCP takes as long as to write it.
+            tokio::task::yield_now().await;
+            let closed = poll_fn(|cx| Pin::new(&mut parts.io).poll_shutdown(cx));
+            let _ = timeout(most, closed).await;
         })));
         let answer = sender.send_request(request).await.map_err(|fault| why(&fault, &heard, host()))?;
         let answer = match call.expects {

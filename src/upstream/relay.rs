@@ -136,7 +136,7 @@ impl Lanes {
             .handshake(swaps.clone(), heard.clone())
             .await
             .map_err(|_| CallError::Unanswered(endpoint.to_string()))?;
-        scrub::spawn(async move {
+        scrub::spawn_shallow(async move {
             let _ = driver.with_upgrades().await;
         });
         Ok(Idle { sender, swaps, heard, seen: false })
@@ -151,7 +151,7 @@ impl Lanes {
         }
         drop(kept);
         if alone {
-            scrub::spawn(self.clone().sweep());
+            scrub::spawn_shallow(self.clone().sweep());
         }
     }
 

@@ -148,7 +148,8 @@ impl Pool {
     }
 
     pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, CallError> {
-        match timeout(self.connect_time, self.dial(endpoint)).await {
+        // Of all that is done with a connection, a TLS handshake alone goes deep.
+        match timeout(self.connect_time, scrub::deep(self.dial(endpoint))).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(fault)) => Err(CallError::Connect(endpoint.to_string(), fault)),
             Err(_) => Err(CallError::ConnectTime(endpoint.to_string())),

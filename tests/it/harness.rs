@@ -375,7 +375,7 @@ pub fn fed(mut command: Command, input: &str) -> Output {
 }
 
 /// Tries until it holds.
-pub fn soon(within: Duration, holds: impl Fn() -> bool) -> bool {
+pub fn soon(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + within;
     while Instant::now() < end {
         if holds() {

@@ -190,6 +190,7 @@ fn no_poll_goes_deeper_than_the_scrub() {
     stack::callers_stay_within_the_shallow_scrub(&life.world);
     let paint = stack::paint(life.world.pid());
     life.many_mint_at_once(200);
+    drop(life.call_through_the_gateway(400));
     life.callers_misbehave();
     life.the_operator_acts();
     stack::deepest_trace_is_a_wipe(life.world.pid(), &paint);

@@ -43,9 +43,9 @@ pub fn deepest_trace_is_a_wipe(pid: u32, painted: &Painted) -> usize {
     let grown = (painted.begin - begin) as usize;
     let deepest = grown + below[grown..].iter().position(|byte| *byte != PAINT).expect("the daemon did something");
     eprintln!("the stack was used or wiped {} bytes below the idle loop", below.len() - deepest);
-    let fresh = below[..grown].iter().all(|byte| *byte == 0);
-    let wiped = below[deepest..].iter().take(WIPE).filter(|byte| **byte != 0).count() <= CALLS;
-    assert!(fresh && wiped, "{FOUND}: traces {} bytes below the idle loop", below.len() - deepest);
+    // What the stack grew by was zeroes when it came.
+    let traces = below[..grown].iter().chain(below[deepest..].iter().take(WIPE)).filter(|byte| **byte != 0).count();
+    assert!(traces <= CALLS, "{FOUND}: traces {} bytes below the idle loop", below.len() - deepest);
     below.len() - deepest
 }
 
@@ -104,10 +104,12 @@ fn stack(pid: u32) -> (u64, u64) {
 
 /// proc(5), `syscall`: number, six arguments, stack pointer, program counter.
 fn stack_pointer(pid: u32) -> u64 {
-    let told = || std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
-    let waiting = || told().split_whitespace().count() == 9;
-    assert!(crate::harness::soon(std::time::Duration::from_secs(5), waiting), "the loop never waits: {}", told());
-    let text = told();
-    let pointer = text.split_whitespace().nth(7).unwrap();
+    let mut told = String::new();
+    let waits = || {
+        told = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+        told.split_whitespace().count() == 9
+    };
+    assert!(crate::harness::soon(std::time::Duration::from_secs(5), waits), "the loop never waits: {told}");
+    let pointer = told.split_whitespace().nth(7).unwrap();
     u64::from_str_radix(pointer.trim_start_matches("0x"), 16).unwrap()
 }
