@@ -33,11 +33,14 @@ use crate::policy::Taking;
 use crate::{
     clock::{Boottime, Clock},
     model::{LeaseId, LeaseSummary, Mark, Rate},
-    sys::process::Process,
+    sys::{
+        lock::{Mutex, MutexGuard},
+        process::Process,
+    },
 };
 use book::Book;
 use serde::Serialize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Bounds of the ledger.
@@ -187,7 +190,7 @@ impl Ledger {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 
@@ -221,6 +224,9 @@ pub enum Ended {
     Shown,
 }
 
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod orders;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]

@@ -349,7 +349,7 @@ fn crowded(
     const RACERS: usize = 64;
     const ROUNDS: usize = 1000;
     let (start, end) = (std::sync::Barrier::new(RACERS), std::sync::Barrier::new(RACERS));
-    let lease = Mutex::new(LeaseId(0));
+    let lease = std::sync::Mutex::new(LeaseId(0));
     let won: Vec<std::sync::atomic::AtomicUsize> = (0..ROUNDS).map(|_| 0.into()).collect();
     std::thread::scope(|scope| {
         for _ in 0..RACERS {
