@@ -81,11 +81,6 @@ impl Ledger {
         book.enter(new, owner, |number, process| watch::owner(self.clone(), number, process))
     }
 
-    /// Takes leases back, and tells what of them lives on upstream.
-    pub fn revoke(&self, which: &Which) -> Revoked {
-        self.book().revoke(which, self.clock.wall())
-    }
-
     /// One page of the leases of a user, or of all; none when the lease that it is to go on after has ended: then the
     /// list begins anew.
     pub fn page(&self, uid: Option<u32>, page: Page) -> Option<Listed> {
