@@ -134,7 +134,7 @@ impl<'a> Operator<'a> {
             let changed = inner.vault.remove(&name).await?;
             inner.issuer.forget();
             inner.note(Some(&by), Action::KeyRemoved(told(&changed)));
-            Ok(inner.revoke(Some(&by), &Which::Key(name)))
+            Ok(inner.revoke(Some(&by), &Which::Key(name)).await)
         })
         .await
     }
@@ -186,8 +186,9 @@ impl<'a> Operator<'a> {
     }
 
     /// Takes back leases.
-    pub fn revoke(&self, which: &Which) -> Done<Revoked> {
-        Ok(self.inner().revoke(Some(&self.principal), which))
+    pub async fn revoke(&self, which: &Which) -> Done<Revoked> {
+        let which = which.clone();
+        self.whole(|broker, by| async move { Ok(broker.0.revoke(Some(&by), &which).await) }).await
     }
 
     /// Wipes every key from memory.
@@ -322,14 +323,14 @@ impl Drop for Trial<'_> {
 
 impl Inner {
     /// Takes back leases and puts it on record. A record that cannot be written does not keep a lease alive.
-    pub(super) fn revoke(&self, by: Option<&Principal>, which: &Which) -> Revoked {
+    pub(super) async fn revoke(&self, by: Option<&Principal>, which: &Which) -> Revoked {
         // Nobody is given again what was to end here.
         match which {
             Which::Id(_) | Which::OwnId(..) | Which::Node(..) => {}
             Which::Key(key) => self.issuer.forget_shared(Some(key)),
             Which::Peer(_) | Which::All => self.issuer.forget_shared(None),
         }
-        let revoked = self.ledger.revoke(which);
+        let revoked = self.ledger.revoke_many(which).await;
         // Nothing was done: a caller who guesses at ids must not fill the audit.
         if revoked.leases == 0 && matches!(which, Which::OwnId(..) | Which::Node(_, Some(_))) {
             return revoked;

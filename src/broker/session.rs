@@ -179,7 +179,7 @@ impl Session {
             Revocable::Lease(id) => Which::OwnId(id, principal.uid),
             Revocable::Node(id) => Which::Node(id, Some(principal.uid)),
         };
-        Ok(broker.revoke(Some(&principal), &which))
+        Ok(broker.revoke(Some(&principal), &which).await)
     }
 
     /// The caller's user, if the process that connected is still there: whoever else holds its socket is nobody.

@@ -117,7 +117,7 @@ impl ControlOptions {
             (&Method::GET, "/v1/keys") => Ok(Reply::json(200, &json!({ "keys": ask.operator.keys()? }))),
             (_, path) if path.starts_with("/v1/keys/") => ask.key(&method).await,
             (&Method::GET, "/v1/leases") => ask.leases(),
-            (&Method::DELETE, "/v1/leases") => ask.revoke(),
+            (&Method::DELETE, "/v1/leases") => ask.revoke().await,
             (&Method::GET, "/v1/usage") => ask.usage(),
             (&Method::POST, "/v1/lock") => {
                 ask.operator.lock()?;
@@ -187,7 +187,7 @@ impl Ask<'_> {
         Ok(Reply::json(200, &json!({ "by": by, "since": since, "usage": sums, "budgets": self.operator.budgets() })))
     }
 
-    fn revoke(&self) -> Result<Reply, No> {
+    async fn revoke(&self) -> Result<Reply, No> {
         let fault = || Malformed("say which: id=…, key=…, peer=… or all=true".into());
         let which = match self.way.only_parameter().ok_or_else(fault)? {
             ("id", id) => match id.parse()? {
@@ -199,7 +199,7 @@ impl Ask<'_> {
             ("all", "true") => Which::All,
             _ => return Err(fault().into()),
         };
-        let revoked = self.operator.revoke(&which)?;
+        let revoked = self.operator.revoke(&which).await?;
         let Revoked { leases, unread, .. } = revoked;
         Ok(Reply::json(200, &json!({ "revoked": leases, "unread": unread, "residual": residual(revoked) })))
     }

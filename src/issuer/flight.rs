@@ -2,11 +2,14 @@
 //! A waiter that leaves does not end the call, and one principal never gets another's token unless the rule says so.
 
 use super::MintError;
-use crate::{clock::Boottime, model::KeyName, policy::Permit, secret::Secret};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+use crate::{
+    clock::Boottime,
+    model::KeyName,
+    policy::Permit,
+    secret::Secret,
+    sys::lock::{Mutex, MutexGuard},
 };
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::watch;
 
 /// A token that several leases may carry.
@@ -105,7 +108,7 @@ impl Flights {
     }
 
     fn states(&self) -> MutexGuard<'_, HashMap<Place, State>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -114,7 +117,7 @@ fn suits(landed: &Landed, permit: &Permit, now: Boottime) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{
         model::{Principal, Request},
@@ -122,10 +125,10 @@ mod tests {
     };
     use std::time::Duration;
 
-    fn permit(now: Boottime) -> Permit {
+    pub(in crate::issuer) fn permit(now: Boottime, share: Option<Duration>) -> Permit {
         let mut rules = Rules::operator(1);
         rules.0[0].peer = vec![Condition::Uid(1)];
-        rules.0[0].share = Some(Duration::from_secs(15));
+        rules.0[0].share = share;
         let facts = Principal {
             uid: 1,
             gid: 1,
@@ -141,7 +144,7 @@ mod tests {
         judge(&rules, &facts, &request, now).unwrap()
     }
 
-    fn landed(now: Boottime) -> Outcome {
+    pub(in crate::issuer) fn landed(now: Boottime) -> Outcome {
         Ok(Arc::new(Landed {
             token: Secret::copied(b"st-0123456789abcdef"),
             deadline: now.plus(Duration::from_secs(60)),
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn a_flight_that_was_forgotten_leaves_the_next_one_alone() {
         let now = Boottime::from_nanos(1);
-        let (flights, permit) = (Flights::default(), permit(now));
+        let (flights, permit) = (Flights::default(), permit(now, Some(Duration::from_secs(15))));
         let place = Place::of(&permit);
         let Boarding::Fly(old, _) = flights.board(&place, &permit, now) else { unreachable!() };
         flights.forget();

@@ -5,12 +5,9 @@ use super::MintError;
 use crate::{
     clock::Boottime,
     model::{KeyMeta, KeyName},
+    sys::lock::{Mutex, MutexGuard},
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Model Studio's limits recover within a minute, says its error page.
@@ -54,7 +51,7 @@ impl Holds {
     /// Waits for a turn with this key.
     pub(super) async fn turn(&self, key: &KeyName) -> Result<OwnedSemaphorePermit, MintError> {
         let turns = {
-            let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.turns.lock();
             all.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.at_once))).clone()
         };
         turns.acquire_owned().await.map_err(|_| MintError::Throttled(1))
@@ -111,7 +108,7 @@ impl Holds {
     }
 
     fn rests(&self) -> MutexGuard<'_, HashMap<Payer, Rest>> {
-        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rests.lock()
     }
 }
 

@@ -4,6 +4,9 @@
 mod flight;
 mod hold;
 mod loan;
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod orders;
 mod probe;
 mod relay;
 mod seal;

@@ -162,7 +162,7 @@ impl Issuer {
     }
 }
 
-async fn wait(mut seat: tokio::sync::watch::Receiver<Option<Outcome>>) -> Outcome {
+pub(super) async fn wait(mut seat: tokio::sync::watch::Receiver<Option<Outcome>>) -> Outcome {
     let told = seat.wait_for(Option::is_some).await;
     let none = || MintError::Call("the call was given up".into());
     told.ok().and_then(|outcome| outcome.clone()).unwrap_or_else(|| Err(none()))

@@ -33,11 +33,14 @@ use crate::policy::Taking;
 use crate::{
     clock::{Boottime, Clock},
     model::{LeaseId, LeaseSummary, Mark, Rate},
-    sys::process::Process,
+    sys::{
+        lock::{Mutex, MutexGuard},
+        process::Process,
+    },
 };
 use book::Book;
 use serde::Serialize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Bounds of the ledger.
@@ -76,11 +79,6 @@ impl Ledger {
         let mut book = self.book();
         book.spend_room(room)?;
         book.enter(new, owner, |number, process| watch::owner(self.clone(), number, process))
-    }
-
-    /// Takes leases back, and tells what of them lives on upstream.
-    pub fn revoke(&self, which: &Which) -> Revoked {
-        self.book().revoke(which, self.clock.wall())
     }
 
     /// One page of the leases of a user, or of all; none when the lease that it is to go on after has ended: then the
@@ -187,7 +185,7 @@ impl Ledger {
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 
@@ -221,6 +219,9 @@ pub enum Ended {
     Shown,
 }
 
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod orders;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]

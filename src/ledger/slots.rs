@@ -121,6 +121,11 @@ impl Slots {
         self.live
     }
 
+    /// The number that no slot has yet.
+    pub(super) fn end(&self) -> u32 {
+        (self.chunks.len() * CHUNK) as u32
+    }
+
     /// Puts a lease into a free slot.
     pub(super) fn insert(&mut self, slot: Slot) -> u32 {
         if self.free == NONE {

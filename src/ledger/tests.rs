@@ -107,6 +107,47 @@ fn revoking_tells_what_lives_on_upstream() {
     assert_eq!(ledger.revoke(&Which::Id(id)), Revoked::default(), "an id never comes to mean another lease");
 }
 
+#[tokio::test]
+async fn a_hundred_thousand_are_revoked_at_once_and_others_are_served_meanwhile() {
+    const REVOKED: usize = 100_000;
+    let (ledger, _winder, clock) = ledger(REVOKED + 2, REVOKED);
+    for _ in 0..REVOKED {
+        ledger.enter(lease(&clock, 1, Kind::Upstream, 60, 0), None).unwrap();
+    }
+    let other = ledger.enter(lease(&clock, 2, Kind::Virtual, 60, 2), None).unwrap();
+    let room = ledger.room(lease(&clock, 1, Kind::Virtual, 60, 1).terms);
+    assert!(matches!(room, Err(Full::Uid)));
+    let turns = async {
+        let mut turns = 0;
+        while ledger.count() > 1 {
+            // As a caller's call does, between any two portions.
+            drop(ledger.take_use(other, &Wanted::default()).unwrap());
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
+        turns
+    };
+    let of_one = Which::Peer("uid:1".parse().unwrap());
+    let (revoked, turns) = tokio::join!(biased; ledger.revoke_many(&of_one), turns);
+    assert_eq!((revoked.leases, revoked.upstream, ledger.count()), (REVOKED, REVOKED, 1));
+    assert!(turns >= REVOKED / 512, "others had {turns} turns");
+}
+
+#[tokio::test]
+async fn a_revocation_that_nobody_waits_for_is_done_all_the_same() {
+    let (ledger, _winder, clock) = ledger(2000, 2000);
+    for _ in 0..2000 {
+        ledger.enter(lease(&clock, 1, Kind::Upstream, 60, 0), None).unwrap();
+    }
+    let all = Which::All;
+    let given_up = tokio::select! {
+        biased;
+        _ = ledger.revoke_many(&all) => false,
+        () = std::future::ready(()) => true,
+    };
+    assert!(given_up && ledger.count() == 0);
+}
+
 #[test]
 fn what_takes_back_leases_takes_back_those_that_are_being_minted() {
     let (ledger, _winder, clock) = ledger(2, 2);
@@ -349,7 +390,7 @@ fn crowded(
     const RACERS: usize = 64;
     const ROUNDS: usize = 1000;
     let (start, end) = (std::sync::Barrier::new(RACERS), std::sync::Barrier::new(RACERS));
-    let lease = Mutex::new(LeaseId(0));
+    let lease = std::sync::Mutex::new(LeaseId(0));
     let won: Vec<std::sync::atomic::AtomicUsize> = (0..ROUNDS).map(|_| 0.into()).collect();
     std::thread::scope(|scope| {
         for _ in 0..RACERS {

@@ -148,12 +148,16 @@ impl<H: House> Entrance<H> {
 
 /// How often a full house looks whether somebody waits.
 const LOOK: Duration = Duration::from_millis(10);
+/// Within this who has connected has spoken.
+const MOMENT: Duration = Duration::from_millis(50);
 
 impl Server {
     /// Accepts nothing more, lets answers that are under way end, and gives up on them after `within`.
     pub async fn drain(self, within: Duration) {
-        self.closing.send_replace(true);
         self.accepting.iter().for_each(JoinHandle::abort);
+        // Who was let in just now is about to speak, and would find the door shut: hyper closes on who has said nothing.
+        tokio::time::sleep(MOMENT).await;
+        self.closing.send_replace(true);
         // Every connection holds a receiver.
         let _ = timeout(within, self.closing.closed()).await;
     }

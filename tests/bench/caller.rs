@@ -8,6 +8,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -74,6 +75,31 @@ impl Side {
             nanos.extend_from_slice(&turns);
             Ok(())
         })
+    }
+
+    /// So many answers, and up to one more for each caller, to so many callers at once; nothing is measured.
+    pub(crate) fn many(&self, callers: usize, answers: usize) -> Done {
+        let mut crowd = Crowd::gather(&self.socket, callers, self.request("keep-alive"))?;
+        let mut nanos = Vec::with_capacity(answers);
+        // The first of each is there.
+        while nanos.len() + callers < answers {
+            crowd.turn(&mut nanos)?;
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds of the slowest answer to one caller, until it is over.
+    pub(crate) fn longest(&self, over: &AtomicBool) -> Done<f64> {
+        let (clock, request) = (Clock::system(), self.request("keep-alive"));
+        let mut stream = UnixStream::connect(&self.socket)?;
+        let mut answer = first(&mut stream, &request)?;
+        let mut longest = 0;
+        while !over.load(Ordering::Relaxed) {
+            let began = clock.boot();
+            exchange(&mut stream, &request, &mut answer)?;
+            longest = longest.max(clock.boot().since(began).as_nanos());
+        }
+        Ok(longest as f64)
     }
 
     fn round(&self, mut once: impl FnMut() -> Done) -> Done<Sample> {

@@ -115,6 +115,13 @@ impl House {
         self.ask("control.sock", &format!("PUT /v1/keys/{name}"), body).map(drop)
     }
 
+    /// Takes back all leases of a key, and says how many.
+    pub(crate) fn revoke(&self, name: &str) -> Done<usize> {
+        let body = self.ask("control.sock", &format!("DELETE /v1/leases?key={name}"), String::new())?;
+        let told: Value = serde_json::from_slice(&body)?;
+        Ok(usize::try_from(told["revoked"].as_u64().ok_or("no number of leases")?)?)
+    }
+
     /// A virtual key that hangs on the process which started this one: most callers are children of their key's owner.
     pub(crate) fn virtual_key(&self, name: &str) -> Done<String> {
         let body = format!(r#"{{"key":"{name}","kind":"virtual","owner":"parent","ttl":1800}}"#);
@@ -146,8 +153,8 @@ impl House {
 runtime_dir = "{sockets}"
 state_dir = "{state}/state"
 [limits]
-connections = 4096
-connections_per_uid = 4096
+connections = 16384
+connections_per_uid = 16384
 leases = 1100000
 leases_per_uid = 1100000
 [upstream]

@@ -11,6 +11,7 @@ mod events;
 mod gateway;
 mod house;
 mod leases;
+mod load;
 mod memory;
 mod mint;
 mod nginx;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         ["stand-in", ca_file, key] => house::stand_in(ca_file, key),
         ["provider", place] => provider::serve(place),
         ["leases"] => leases::child(),
+        ["crowd", socket, count] => load::crowd(socket, count),
         _ => measure(&words),
     };
     match outcome {
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
 /// Everything, or the parts that are named on the command line (`cargo bench -- mint memory`).
 fn measure(words: &[&str]) -> Done {
     type Part = (&'static str, fn(&mut Report) -> Done);
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
         ("mint", mint::measure),
         ("upstream", upstream::measure),
         ("leases", leases::measure),
@@ -60,6 +62,7 @@ fn measure(words: &[&str]) -> Done {
         ("memory", memory::measure),
         ("durable", durable::measure),
         ("gateway", gateway::measure),
+        ("load", load::measure),
     ];
     proc::share_one_cpu()?;
     let style = if words.contains(&"--json") { Style::Json } else { Style::Table };

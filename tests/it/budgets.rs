@@ -45,6 +45,32 @@ fn every_crate_has_a_licence_we_may_use() {
     }
 }
 
+/// What `cargo vet` asks, without the tool, which takes minutes to build.
+#[test]
+fn every_crate_was_read_by_somebody_or_is_trusted_by_name() {
+    if has("cargo", "whether every crate is on record is") {
+        let known: Vec<(String, String)> =
+            [("config", "exemptions"), ("audits", "audits")].into_iter().flat_map(recorded).collect();
+        assert!(known.len() > 100, "only {} records were read", known.len());
+        for crate_ in crates(&["--all-features"]).keys().filter(|name| !name.starts_with("sixty ")) {
+            let (name, version) = crate_.split_once(" v").unwrap();
+            let is = |known: &&(String, String)| known.0 == name && known.1 == version;
+            assert!(known.iter().any(|known| is(&known)), "{crate_} is not in .cargo-vet: read it, or say why not");
+        }
+    }
+}
+
+/// Crates and versions in one of cargo-vet's files.
+fn recorded((file, table): (&str, &str)) -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!(".cargo-vet/{file}.toml"));
+    let text: toml::Table = fs::read_to_string(path).unwrap().parse().unwrap();
+    let version = |record: &toml::Value| record["version"].as_str().unwrap().to_owned();
+    let of = |(name, records): (&String, &toml::Value)| -> Vec<_> {
+        records.as_array().unwrap().iter().map(|record| (name.clone(), version(record))).collect()
+    };
+    text[table].as_table().unwrap().iter().flat_map(of).collect()
+}
+
 #[test]
 fn the_binary_is_small() {
     let debug = Path::new(env!("CARGO_BIN_EXE_sixty")).parent().unwrap();

@@ -62,6 +62,19 @@ fn those_who_only_listen_do_not_hold_up_the_end() {
 }
 
 #[test]
+fn who_has_just_come_in_is_answered_before_the_daemon_ends() {
+    let mut world = World::with_key(MINE);
+    let mut fresh = UnixStream::connect(world.broker()).unwrap();
+    // Let in, and silent still.
+    assert!(soon(SECOND, || world.http("GET", "/healthz", None).status == 200));
+    signal(world.pid(), "TERM");
+    std::thread::sleep(Duration::from_millis(10));
+    fresh.write_all(request("GET", "/healthz", None, "keep-alive").as_bytes()).unwrap();
+    assert_eq!(read_answer(&mut fresh).unwrap().status, 200);
+    assert_eq!(world.stop(), Some(0));
+}
+
+#[test]
 fn half_a_request_is_waited_for_only_as_long_as_drain_says() {
     let mut world = World::with_daemon("drain = \"1s\"");
     let mut half = UnixStream::connect(world.broker()).unwrap();

@@ -3,19 +3,23 @@
 //! Each case is a process of its own, so that none can leave anything behind in another; root lends it the rights of
 //! somebody else. It must never end the daemon, change its state, or make a call at a provider.
 
+mod crash;
 mod flood;
 mod identity;
 mod memory;
 mod wire;
 
 use super::{
-    ask::Doors,
+    ask::{Doors, ask},
     environment,
     failure::{Exit, Failure},
     output::{BAD, DIM, GOOD, WARN, exactly, show as print},
     table::{Cell, Table},
 };
-use crate::sys::child::dies_with_us;
+use crate::{
+    client::{Client, Method},
+    sys::child::dies_with_us,
+};
 use clap::Args;
 use nix::{
     sys::socket::{getsockopt, sockopt::PeerCredentials},
@@ -24,7 +28,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use std::{
     io::{Read, Write},
-    os::unix::{net::UnixStream, process::CommandExt},
+    os::unix::{fs::MetadataExt, net::UnixStream, process::CommandExt},
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
     time::Duration,
@@ -42,6 +46,9 @@ pub(super) struct SelftestArguments {
     /// The stage that is one case.
     #[arg(long, hide = true)]
     case: Option<String>,
+    /// The daemon, where the stage cannot ask which process it is.
+    #[arg(long, hide = true)]
+    daemon: Option<i32>,
     /// The process that started the stage.
     #[arg(long, hide = true, default_value_t = 0)]
     starter: i32,
@@ -64,8 +71,8 @@ struct Target {
     broker: PathBuf,
     control: PathBuf,
     gateway: PathBuf,
-    /// The daemon as its socket tells.
-    pid: i32,
+    /// The daemon, where it is known.
+    pid: Option<i32>,
     uid: u32,
     connections: usize,
     /// The process that started this one as a stage.
@@ -88,12 +95,13 @@ struct Case {
     attack: fn(&Target) -> Outcome,
 }
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     case("memory", "its memory can be read", As::ItsUser, memory::memory),
     case("ptrace", "a debugger can be attached", As::ItsUser, memory::ptrace),
     case("environ", "its environment can be read", As::ItsUser, memory::environ),
     case("descriptors", "its open files can be taken", As::ItsUser, memory::descriptors),
     case("core", "a crash leaves a core", As::ItsUser, memory::core),
+    case("abort", "SIGABRT leaves a core", As::ItsUser, crash::abort),
     case("control", "another user gives orders", As::Stranger, identity::control),
     case("swap", "the socket is swapped for a link", As::Stranger, identity::swap),
     case("dead-pid", "a dead connector's child is taken for it", As::Stranger, identity::dead_connector),
@@ -145,11 +153,14 @@ impl Target {
         let broker = doors.broker.path().to_owned();
         let unreachable = |fault| crate::client::ClientError::Unreachable { path: broker.clone(), fault };
         let connection = UnixStream::connect(&broker).map_err(unreachable)?;
-        let daemon = getsockopt(&connection, PeerCredentials).map_err(|errno| unreachable(errno.into()))?;
+        let maker = getsockopt(&connection, PeerCredentials).map_err(|errno| unreachable(errno.into()))?;
         let gateway = environment::gateway_socket(None, &broker);
         let control = doors.control.path().to_owned();
-        let SelftestArguments { connections, starter, .. } = *arguments;
-        Ok(Self { broker, control, gateway, pid: daemon.pid(), uid: daemon.uid(), connections, starter })
+        let SelftestArguments { connections, starter, daemon, .. } = *arguments;
+        let pid = if arguments.case.is_some() { daemon } else { serving(&doors.control, maker.pid()) };
+        let owner = pid.and_then(|pid| std::fs::metadata(format!("/proc/{pid}")).ok());
+        let uid = owner.map_or(maker.uid(), |folder| folder.uid());
+        Ok(Self { broker, control, gateway, pid, uid, connections, starter })
     }
 
     fn tried(&self, case: &Case) -> Outcome {
@@ -179,6 +190,7 @@ impl Target {
         let mut command = Command::new("/proc/self/exe");
         command.args(["selftest", "--case", name, "--connections", &self.connections.to_string()]);
         command.args(["--starter", &std::process::id().to_string()]);
+        command.args(self.pid.map(|pid| format!("--daemon={pid}")));
         command.arg("--socket").arg(&self.broker).arg("--control-socket").arg(&self.control);
         command.env("SIXTY_GATEWAY_SOCKET", &self.gateway);
         command
@@ -204,6 +216,16 @@ impl Target {
         let health = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         self.says(&self.broker, health).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
     }
+}
+
+/// The process that serves. Whoever made the socket need not be it: of one that the service manager made, the daemon itself
+/// can tell, and tells those whom it obeys.
+fn serving(control: &Client, maker: i32) -> Option<i32> {
+    let status = ask(control, Method::GET, "/v1/status", None).ok();
+    let status = status.and_then(|status| serde_json::from_slice::<serde_json::Value>(&status).ok());
+    let told = status.and_then(|status| i32::try_from(status["pid"].as_i64()?).ok());
+    let name = std::fs::read_to_string(format!("/proc/{maker}/comm")).unwrap_or_default();
+    told.or((name.trim() != "systemd").then_some(maker))
 }
 
 fn attacker() -> String {
