@@ -121,6 +121,7 @@ fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
         let again = places::read(&options)?;
         (found.config, found.recipes) = (again.config, again.recipes);
     }
+    confine::refuse_new_code();
     // One thread, and no key yet: all that comes after runs with what is left.
     let confinement = confinement::confine(&found, user)?;
     let runtime = tokio::runtime::Builder::new_current_thread()

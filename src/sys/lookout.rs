@@ -12,7 +12,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg,
     setsockopt, socketpair, sockopt,
@@ -138,14 +137,7 @@ fn look(question: Question) -> Result<Sight, Errno> {
 
 /// The child's whole life: it ends with the process that posted it.
 fn stand(socket: &OwnedFd, us: nix::unistd::Pid) -> Result<(), Errno> {
-    child::bind(us)?;
-    for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGPIPE] {
-        // A service manager and a terminal tell the daemon and its children alike; the daemon is still to be served.
-        // SAFETY: to ignore a signal runs no code of ours.
-        unsafe { signal(ignored, SigHandler::SigIgn) }?;
-    }
-    child::keep_only(socket.as_raw_fd());
-    let _ = nix::unistd::chdir("/");
+    child::settle(us, socket.as_raw_fd())?;
     let _ = nix::sys::prctl::set_name(c"sixty-lookout");
     match seccomp::confine(seccomp::Program::Lookout) {
         // A kernel without filters: the daemon finds that out too, and tells.
@@ -291,7 +283,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
     use std::process::{Child, Command, Stdio};
 
-    use nix::sys::signal::kill;
+    use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
     use super::super::landlock::{Access, Bounds, Ruleset};

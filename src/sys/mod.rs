@@ -16,6 +16,7 @@ pub mod dir;
 pub mod file;
 pub mod holders;
 pub mod landlock;
+pub mod launcher;
 pub mod lookout;
 mod map;
 pub mod page;
