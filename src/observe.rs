@@ -6,6 +6,7 @@ use crate::{
     clock::{Boottime, Clock},
     ledger::Row,
     sys::{
+        launcher::Launcher,
         lookout,
         page::{self, Protection},
         peer::{self, Method},
@@ -54,6 +55,7 @@ pub struct About {
     readable: bool,
     vault: PathBuf,
     gateway: Option<SocketAddr>,
+    launcher: Option<Launcher>,
 }
 
 impl Confinement {
@@ -89,7 +91,20 @@ impl About {
         gateway: Option<SocketAddr>,
         confinement: Confinement,
     ) -> Self {
-        Self { confinement, started: clock.boot(), clock, readable, vault: vault.to_owned(), gateway }
+        let vault = vault.to_owned();
+        Self { confinement, started: clock.boot(), clock, readable, vault, gateway, launcher: None }
+    }
+
+    /// With what runs programs, if the config names any.
+    #[must_use]
+    pub fn launching(self, launcher: Option<Launcher>) -> Self {
+        Self { launcher, ..self }
+    }
+
+    /// What does not work any more, beside the confinement.
+    fn lost(&self) -> Option<&'static str> {
+        let lost = self.launcher.as_ref().is_some_and(Launcher::is_lost);
+        lost.then_some("the launcher has ended: no program is run; restart the daemon")
     }
 
     fn uptime(&self) -> u64 {
@@ -117,6 +132,8 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "audit": audit,
         "quarantined": quarantined,
         "echoed": echoed,
+        "alarms": broker.alarms(),
+        "launcher": about.launcher.as_ref().map(|_| about.lost().unwrap_or("ready")),
         "answers": answers,
     })
 }
@@ -162,6 +179,7 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
         "Leases that ended because a stranger tried their key",
         status.leases.frozen,
     );
+    counter(&mut registry, "alarms", "Alarms raised", broker.alarms().raised);
     counter(&mut registry, "audit_records", "Audit records", status.audit.records);
     counter(&mut registry, "tokens_sent", "Tokens that reached their caller", status.answers.sent);
     counter(&mut registry, "tokens_lost", "Tokens whose caller was gone", status.answers.lost);

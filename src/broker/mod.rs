@@ -1,8 +1,10 @@
 //! The only place that sees a whole request: who asks, what for, what the rules say, what was made of it.
 //! It speaks no protocol, opens no socket and holds no key.
 
+mod alarm;
 mod caps;
 mod charge;
+mod decoy;
 mod fault;
 mod narrowed;
 mod operator;
@@ -19,7 +21,9 @@ mod upkeep;
 pub use crate::recipe::Way;
 pub use crate::upstream::{Download, Upload};
 pub use crate::vault::Rollback;
+pub use alarm::{AlarmOptions, AlarmStatus};
 pub use charge::{Body, Told};
+pub use decoy::NewDecoy;
 pub use fault::OperatorError;
 pub use narrowed::Presented;
 pub use operator::{KeyTested, NewKey, Operator};
@@ -42,6 +46,7 @@ use crate::{
     sys::{chance, peer::user},
     vault::{UnlockWith, Vault},
 };
+use alarm::Alarms;
 use caps::Caps;
 use std::{
     collections::BTreeSet,
@@ -89,6 +94,8 @@ pub struct BrokerOptions {
     pub confinement: &'static str,
     /// The vault locks itself when nothing was minted for so long.
     pub lock_after: Option<Duration>,
+    /// Who is told of alarms; none: the log alone.
+    pub alarm: Option<AlarmOptions>,
     /// What opens the vault when nobody types a passphrase.
     pub unlock: UnlockSource,
     /// Reads anew what may change while we serve; the fault is for the operator.
@@ -134,6 +141,7 @@ struct Inner {
     policy: Mutex<Arc<Policy>>,
     caps: Caps,
     counters: Counters,
+    alarms: Alarms,
     /// Keys that their provider sent back in an answer; until they are rotated.
     echoed: Mutex<BTreeSet<KeyName>>,
     /// Boot time of the last mint or unlock, in nanoseconds: for `lock_after`.
@@ -163,10 +171,11 @@ struct Asked {
 
 impl Broker {
     /// A broker that is ready to admit.
-    pub fn new(parts: Parts, options: BrokerOptions) -> Self {
+    pub fn new(parts: Parts, mut options: BrokerOptions) -> Self {
         let Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock, rules, budgets } = parts;
         let policy = Policy { needs: rules.needs(), rules, budgets, loaded_at: clock.wall(), fault: None };
         let last_use = AtomicU64::new(clock.boot().nanos());
+        let alarms = Alarms::new(options.alarm.take(), clock.clone(), ledger.clone());
         Self(Arc::new(Inner {
             attestor,
             vault,
@@ -179,6 +188,7 @@ impl Broker {
             options,
             policy: Mutex::new(Arc::new(policy)),
             counters: Counters::default(),
+            alarms,
             echoed: Mutex::default(),
             last_use,
             began: (clock.wall(), clock.boot()),

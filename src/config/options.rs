@@ -84,6 +84,8 @@ pub struct Limits {
     pub busy_answers: u32,
     /// Look-ups at once of who calls by TCP.
     pub tcp_lookups: u32,
+    /// Programs of the config's that run at once.
+    pub programs: u32,
     /// Programs that are hashed at once.
     pub exe_hashes: u32,
     /// Bytes of a program's file that is hashed for a rule; a larger one has no hash.
@@ -135,6 +137,7 @@ impl Default for Limits {
             refusals_per_uid: Rate { count: 600, per: Duration::from_secs(60) },
             busy_answers: 16,
             tcp_lookups: 4,
+            programs: 4,
             exe_hashes: 2,
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,
@@ -229,6 +232,23 @@ impl Default for Upstream {
 }
 
 pub use crate::recipe::Loopback;
+
+/// `[alarm]`: who is told when something must wake somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// The program that is run, with the alarm as JSON on its stdin; none: the log alone.
+    pub program: Option<PathBuf>,
+    /// How long it may take.
+    pub time: Duration,
+    /// How often it is run at most.
+    pub rate: Rate,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self { program: None, time: Duration::from_secs(30), rate: Rate { count: 6, per: Duration::from_secs(60) } }
+    }
+}
 
 /// `[vault]`: how it is opened and when it closes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

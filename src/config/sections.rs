@@ -69,6 +69,7 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         leases_per_page: table.count("leases_per_page", usual.leases_per_page, 1..=10_000),
         busy_answers: table.count("busy_answers", usual.busy_answers, 1..=1024),
         tcp_lookups: table.count("tcp_lookups", usual.tcp_lookups, 1..=64),
+        programs: table.count("programs", usual.programs, 1..=64),
         exe_hashes: table.count("exe_hashes", usual.exe_hashes, 1..=64),
         exe_bytes: table.size("exe_bytes", usual.exe_bytes, 1 << 20..=1 << 30),
         request_bytes: table.size("request_bytes", usual.request_bytes, 1 << 10..=16 << 20),

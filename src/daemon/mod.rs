@@ -6,6 +6,7 @@ mod check;
 mod confinement;
 mod doctor;
 mod init;
+mod launch;
 mod listen;
 mod logs;
 mod loops;
@@ -121,6 +122,7 @@ fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
         let again = places::read(&options)?;
         (found.config, found.recipes) = (again.config, again.recipes);
     }
+    let launcher = launch::post(&found.config)?;
     confine::refuse_new_code();
     // One thread, and no key yet: all that comes after runs with what is left.
     let confinement = confinement::confine(&found, user)?;
@@ -128,7 +130,7 @@ fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(|fault| DaemonError::Kernel("the event loop cannot be made", fault))?;
-    scrub::run(&runtime, run::run(&options, found, tcp, confinement))
+    scrub::run(&runtime, run::run(&options, found, tcp, (confinement, launcher)))
 }
 
 fn report(outcome: Result<(), DaemonError>) -> ExitCode {

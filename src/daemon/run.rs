@@ -16,6 +16,7 @@ use crate::{
     sys::{
         accept::Server,
         alloc, code,
+        launcher::Launcher,
         socket::{BindError, Modes, Place, bind_unix},
         tcp,
     },
@@ -31,7 +32,7 @@ pub(super) async fn run(
     options: &DaemonOptions,
     found: Found,
     listener: Option<(std::net::TcpListener, SocketAddr)>,
-    confinement: Confinement,
+    (confinement, launcher): (Confinement, Option<Launcher>),
 ) -> Result<(), DaemonError> {
     let clock = Clock::system();
     let Found { config, recipes, paths } = found;
@@ -46,7 +47,7 @@ pub(super) async fn run(
     let mut signals = Signals::new()?;
     let address = listener.as_ref().map(|(_, address)| *address);
     let House { broker, ledger } =
-        build::build(options, (&config, recipes, &paths), &clock, address, confinement.extent()).await?;
+        build::build(options, (&config, recipes, &paths), &clock, address, (confinement.extent(), &launcher)).await?;
     let sockets = listen::listen(&paths)?;
     let _reaper = ledger.spawn_reaper().map_err(|fault| DaemonError::Kernel("no timer", fault.into()))?;
     broker.start(env!("CARGO_PKG_VERSION"));
@@ -54,7 +55,9 @@ pub(super) async fn run(
     if by_itself && let Err(fault) = broker.unlock(None, None, Rollback::Refuse).await {
         error!(%fault, "the vault stays locked");
     }
-    let about = Arc::new(About::new(clock.clone(), options.readable_by_parent, &paths.vault, address, confinement));
+    let about = Arc::new(
+        About::new(clock.clone(), options.readable_by_parent, &paths.vault, address, confinement).launching(launcher),
+    );
     let limits = build::endpoint_options(&config);
     let loops = loops::start(config.daemon.workers)?;
     let endpoint =

@@ -32,7 +32,7 @@ pub use usage::{Counts, OTHER, Row, Sum, UsageBook, UsageOptions};
 use crate::policy::Taking;
 use crate::{
     clock::{Boottime, Clock},
-    model::{LeaseId, LeaseSummary, Mark, Rate},
+    model::{LeaseId, LeaseSummary, Mark, Principal, Rate},
     sys::process::Process,
 };
 use book::Book;
@@ -129,6 +129,11 @@ impl Ledger {
     /// Ends a lease whose key somebody else tried. Whether it was live.
     pub fn freeze(&self, lease: LeaseId) -> bool {
         self.book().freeze(lease)
+    }
+
+    /// Ends all leases that were given to this principal, and those on their way to it; how many.
+    pub fn freeze_all(&self, principal: &Principal) -> usize {
+        self.book().freeze_all(|terms| terms.is_of(principal))
     }
 
     /// Takes one use of a lease and holds what the call may use, all under one lock: of many who race for the last of

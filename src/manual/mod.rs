@@ -9,6 +9,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("sandboxes", include_str!("sandboxes.md")),
     ("narrow", include_str!("narrow.md")),
     ("audit", include_str!("audit.md")),
+    ("decoys", include_str!("decoys.md")),
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
     ("confinement", include_str!("confinement.md")),
@@ -30,6 +31,8 @@ pub mod sandboxes {}
 pub mod narrow {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
+#[doc = include_str!("decoys.md")]
+pub mod decoys {}
 #[doc = include_str!("usage.md")]
 pub mod usage {}
 #[doc = include_str!("systemd.md")]

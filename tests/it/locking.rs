@@ -173,6 +173,7 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     let parts = Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock: clock.clone(), rules, budgets };
     let options = BrokerOptions {
         confinement: "none",
+        alarm: None,
         refusals_per_uid: "600/min".parse().unwrap(),
         connections_per_uid: 9,
         owner: nix::unistd::geteuid().as_raw(),
