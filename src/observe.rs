@@ -29,6 +29,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
+use tokio::sync::watch;
 
 /// What the daemon took from itself at its start.
 #[derive(Debug, Clone, Serialize)]
@@ -56,6 +57,7 @@ pub struct About {
     vault: PathBuf,
     gateway: Option<SocketAddr>,
     launcher: Option<Launcher>,
+    sleep: Option<watch::Receiver<String>>,
 }
 
 impl Confinement {
@@ -92,13 +94,19 @@ impl About {
         confinement: Confinement,
     ) -> Self {
         let vault = vault.to_owned();
-        Self { confinement, started: clock.boot(), clock, readable, vault, gateway, launcher: None }
+        Self { confinement, started: clock.boot(), clock, readable, vault, gateway, launcher: None, sleep: None }
     }
 
     /// With what runs programs, if the config names any.
     #[must_use]
     pub fn launching(self, launcher: Option<Launcher>) -> Self {
         Self { launcher, ..self }
+    }
+
+    /// With what tells how the machine's sleep is watched.
+    #[must_use]
+    pub fn sleeping(self, told: watch::Receiver<String>) -> Self {
+        Self { sleep: Some(told), ..self }
     }
 
     /// What does not work any more, beside the confinement.
@@ -133,6 +141,7 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "quarantined": quarantined,
         "echoed": echoed,
         "alarms": broker.alarms(),
+        "suspend": about.sleep.as_ref().map(|told| told.borrow().clone()),
         "launcher": about.launcher.as_ref().map(|_| about.lost().unwrap_or("ready")),
         "answers": answers,
     })

@@ -200,6 +200,7 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
         | Action::KeyRestored(change)
         | Action::DecoyAdded(change)
         | Action::DecoyRemoved(change) => write_change(line, change),
+        Action::Awake { seconds } => line.number("seconds", *seconds),
         Action::Revoked { which, leases } => {
             line.nested("which", |line| write_which(line, which));
             line.number("leases", *leases);
@@ -227,6 +228,7 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
         Action::Stopped
         | Action::Locked
         | Action::Unlocked
+        | Action::Asleep
         | Action::UnlockFailed
         | Action::Reloaded
         | Action::ReloadRefused => {}

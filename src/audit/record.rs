@@ -133,6 +133,13 @@ pub enum Action<'a> {
     Locked,
     /// The vault was opened.
     Unlocked,
+    /// The machine is about to sleep.
+    Asleep,
+    /// The machine has slept for so long.
+    Awake {
+        /// Seconds.
+        seconds: u64,
+    },
     /// Somebody tried to open the vault and could not.
     UnlockFailed,
     /// A new policy is in force.
@@ -203,6 +210,8 @@ impl Action<'_> {
             Action::KeyRestored(_) => "key_restored",
             Action::Locked => "locked",
             Action::Unlocked => "unlocked",
+            Action::Asleep => "asleep",
+            Action::Awake { .. } => "awake",
             Action::UnlockFailed => "unlock_failed",
             Action::Reloaded => "reloaded",
             Action::ReloadRefused => "reload_refused",

@@ -15,6 +15,7 @@ mod redeem;
 mod refuse;
 mod session;
 mod shared;
+mod sleep;
 mod status;
 mod upkeep;
 
@@ -32,6 +33,7 @@ pub use ready::Point;
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
 pub use shared::BudgetStatus;
+pub use sleep::OnSuspend;
 pub use status::{Counters, Provider, Status};
 
 use crate::{
@@ -48,6 +50,7 @@ use crate::{
 };
 use alarm::Alarms;
 use caps::Caps;
+use sleep::Sleep;
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
@@ -96,6 +99,8 @@ pub struct BrokerOptions {
     pub lock_after: Option<Duration>,
     /// Who is told of alarms; none: the log alone.
     pub alarm: Option<AlarmOptions>,
+    /// What becomes of keys when the machine sleeps.
+    pub on_suspend: OnSuspend,
     /// What opens the vault when nobody types a passphrase.
     pub unlock: UnlockSource,
     /// Reads anew what may change while we serve; the fault is for the operator.
@@ -142,6 +147,7 @@ struct Inner {
     caps: Caps,
     counters: Counters,
     alarms: Alarms,
+    sleep: Sleep,
     /// Keys that their provider sent back in an answer; until they are rotated.
     echoed: Mutex<BTreeSet<KeyName>>,
     /// Boot time of the last mint or unlock, in nanoseconds: for `lock_after`.
@@ -189,6 +195,8 @@ impl Broker {
             policy: Mutex::new(Arc::new(policy)),
             counters: Counters::default(),
             alarms,
+            // Of several looks none says too much.
+            sleep: Sleep::new((0..8).map(|_| clock.slept()).max().unwrap_or_default()),
             echoed: Mutex::default(),
             last_use,
             began: (clock.wall(), clock.boot()),
@@ -250,6 +258,7 @@ impl Broker {
     }
 
     fn asked(&self, by: &Peer) -> Asked {
+        self.look_at_clocks();
         Asked { id: self.request_id(), at: self.0.clock.boot(), uid: by.uid() }
     }
 

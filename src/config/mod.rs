@@ -28,8 +28,8 @@ pub use context::Context;
 pub use fault::{Fault, Faults, Paint, Severity, Spot};
 pub use file::load;
 pub use options::{
-    Alarm, Audit, Confinement, Daemon, Format, Gateway, Level, Limits, Log, Loopback, Provider, Providers, Sync,
-    Unlock, Upstream, Usage, Vault,
+    Alarm, Audit, Confinement, Daemon, Format, Gateway, Level, Limits, Log, Loopback, OnSuspend, Provider, Providers,
+    Suspend, Sync, Unlock, Upstream, Usage, Vault,
 };
 pub use paths::{Bases, Mode, Paths, environment};
 pub use start::default_text;

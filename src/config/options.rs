@@ -12,6 +12,8 @@ pub struct Daemon {
     pub drain: Duration,
     /// What the daemon takes from itself before it reads a key.
     pub confinement: Confinement,
+    /// Whether logind is asked to wait before the machine sleeps.
+    pub suspend: Suspend,
     /// Who it becomes where root starts it; none: it stays who it is.
     pub user: Option<String>,
     /// Where the sockets lie.
@@ -32,6 +34,7 @@ impl Default for Daemon {
             workers: 1,
             drain: Duration::from_secs(5),
             confinement: Confinement::Best,
+            suspend: Suspend::Best,
             user: None,
             runtime_dir: None,
             state_dir: None,
@@ -63,6 +66,18 @@ impl Confinement {
             Confinement::Off => "off",
         }
     }
+}
+
+/// Whether the machine's sleep is waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Suspend {
+    /// Where logind answers.
+    #[default]
+    Best,
+    /// Where it does not, the daemon does not start.
+    Require,
+    /// Never.
+    Off,
 }
 
 /// `[limits]`: how much one caller, and all of them, may have at once.
@@ -257,6 +272,18 @@ pub struct Vault {
     pub unlock: Unlock,
     /// Lock after so long without a mint; none: never.
     pub lock_after: Option<Duration>,
+    /// What becomes of keys when the machine sleeps.
+    pub on_suspend: OnSuspend,
+}
+
+/// What becomes of the vault when the machine sleeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnSuspend {
+    /// It stays open.
+    #[default]
+    Keep,
+    /// It is locked.
+    Lock,
 }
 
 /// What opens the vault. Never the passphrase itself.

@@ -3,8 +3,8 @@
 use super::{
     nearest::nearest,
     options::{
-        Audit, Confinement, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream,
-        Usage, Vault,
+        Audit, Confinement, Daemon, Format, Level, Limits, Log, Loopback, OnSuspend, Provider, Providers, Suspend,
+        Sync, Unlock, Upstream, Usage, Vault,
     },
     table::Table,
     value::Value,
@@ -27,6 +27,8 @@ pub(super) fn daemon(mut table: Table<'_>) -> Daemon {
             "confinement",
             &[Confinement::Best, Confinement::Require, Confinement::Off].map(|level| (level.name(), level)),
         ),
+        suspend: table
+            .word("suspend", &[("best", Suspend::Best), ("require", Suspend::Require), ("off", Suspend::Off)]),
         user: table
             .take("user")
             .and_then(|value| value.text("\"sixty\""))
@@ -160,6 +162,7 @@ pub(super) fn vault(mut table: Table<'_>) -> Vault {
     let lock_after = table.take("lock_after").filter(|value| !value.is_empty_text());
     Vault {
         unlock: table.take("unlock").and_then(unlock).unwrap_or_default(),
+        on_suspend: table.word("on_suspend", &[("keep", OnSuspend::Keep), ("lock", OnSuspend::Lock)]),
         lock_after: lock_after.and_then(|value| value.span(secs(900), secs(60)..=secs(7 * 86_400))),
     }
 }

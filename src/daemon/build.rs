@@ -7,7 +7,7 @@ use super::{
 use crate::{
     attest::{AttestOptions, Attestor},
     audit::{Audit, AuditOptions, Sync},
-    broker::{AlarmOptions, Broker, BrokerOptions, Debugger, Parts, Reloaded, UnlockSource},
+    broker::{AlarmOptions, Broker, BrokerOptions, Debugger, OnSuspend, Parts, Reloaded, UnlockSource},
     clock::Clock,
     config::{self, Config, Paths, Unlock, environment},
     endpoint::EndpointOptions,
@@ -86,6 +86,10 @@ pub(super) async fn build(
         lock_after: config.vault.lock_after,
         unlock,
         alarm: alarm_options(config, launcher),
+        on_suspend: match config.vault.on_suspend {
+            config::OnSuspend::Keep => OnSuspend::Kept,
+            config::OnSuspend::Lock => OnSuspend::Locked,
+        },
         reload: reload(options.clone(), launcher.clone()),
     };
     Ok(House { broker: Broker::new(parts, options), ledger })

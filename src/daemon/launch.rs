@@ -13,7 +13,7 @@ const PASSED: [&str; 7] =
     ["DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "GPG_TTY", "LANG"];
 
 /// All that a config names.
-fn programs(config: &Config) -> Vec<PathBuf> {
+pub(super) fn programs(config: &Config) -> Vec<PathBuf> {
     [&config.alarm.program].into_iter().flatten().cloned().collect()
 }
 

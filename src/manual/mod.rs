@@ -12,6 +12,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("decoys", include_str!("decoys.md")),
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
+    ("suspend", include_str!("suspend.md")),
     ("confinement", include_str!("confinement.md")),
     ("vault-format", include_str!("vault-format.md")),
     ("mistakes", include_str!("mistakes.md")),
@@ -37,6 +38,8 @@ pub mod decoys {}
 pub mod usage {}
 #[doc = include_str!("systemd.md")]
 pub mod systemd {}
+#[doc = include_str!("suspend.md")]
+pub mod suspend {}
 #[doc = include_str!("confinement.md")]
 pub mod confinement {}
 #[doc = include_str!("vault-format.md")]

@@ -60,8 +60,10 @@ pub(super) fn begins_afresh(command: &mut Command) -> &mut Command {
             // SAFETY: the default action runs no code of ours.
             unsafe { signal(ignored, SigHandler::SigDfl) }?;
         }
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        Ok(setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard)?)
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard);
+        }
+        Ok(())
     };
     // SAFETY: between fork and exec it makes system calls and allocates nothing.
     unsafe { command.pre_exec(begin) }

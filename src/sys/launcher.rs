@@ -12,26 +12,22 @@ mod order;
 mod run;
 
 use std::ffi::OsString;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, send, sendmsg,
-    socketpair,
-};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, send, sendmsg, socketpair};
 use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::landlock::Ruleset;
 use super::pidfd::Pidfd;
-use super::{child, scrub};
+use super::{child, passing, scrub};
 use order::Order;
 
 /// What may be run, and how.
@@ -132,7 +128,7 @@ impl Launcher {
                 let child = Pidfd::open(child.as_raw())?;
                 // It tells when it stands; its end would be readable too.
                 let mut fds = [PollFd::new(ours.as_fd(), PollFlags::POLLIN)];
-                let told = poll(&mut fds, 5000_u16)? == 1 && hear(&ours, &mut [0]).is_ok_and(|(len, _)| len == 1);
+                let told = poll(&mut fds, 5000_u16)? == 1 && hear(&ours).is_ok_and(|(len, _)| len == 1);
                 if !told {
                     return Err(Errno::ECHILD);
                 }
@@ -201,7 +197,7 @@ fn stand(socket: &OwnedFd, us: Pid, posting: Posting) -> Result<(), Errno> {
     send(socket.as_raw_fd(), &[0], MsgFlags::MSG_NOSIGNAL)?;
     let posting = Arc::new(posting);
     loop {
-        match hear(socket, &mut [0]) {
+        match hear(socket) {
             Ok((0, _)) => return Ok(()),
             // Each run holds the posting: that counts them.
             Ok((_, Some(line))) if Arc::strong_count(&posting) > posting.at_once => run::refuse(line),
@@ -216,18 +212,9 @@ fn stand(socket: &OwnedFd, us: Pid, posting: Posting) -> Result<(), Errno> {
 }
 
 /// A message, and the line that came with it.
-fn hear(socket: &OwnedFd, into: &mut [u8]) -> Result<(usize, Option<UnixStream>), Errno> {
-    let mut room = cmsg_space!(RawFd);
-    let mut into = [IoSliceMut::new(into)];
-    let heard = recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
-    let mut line = None;
-    for with in heard.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = with {
-            // SAFETY: the kernel just gave us these descriptors, nobody else has them.
-            line = fds.into_iter().map(|fd| unsafe { UnixStream::from_raw_fd(fd) }).next_back();
-        }
-    }
-    Ok((heard.bytes, line))
+fn hear(socket: &OwnedFd) -> Result<(usize, Option<UnixStream>), Errno> {
+    let (len, passed) = passing::receive(socket.as_fd(), &mut [0])?;
+    Ok((len, passed.into_iter().next_back().map(UnixStream::from)))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod launcher;
 pub mod lookout;
 mod map;
 pub mod page;
+pub mod passing;
 pub mod peer;
 pub mod pidfd;
 pub mod process;

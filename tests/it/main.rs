@@ -57,6 +57,7 @@ mod selftest;
 mod shared_budgets;
 mod slow_disk;
 mod snapshot;
+mod suspend;
 mod system;
 mod top;
 mod tour;
