@@ -8,6 +8,11 @@ use crate::{
 };
 
 impl Peer {
+    /// The numbers of the peer's process and of those above it, for a first look: a number proves nothing.
+    pub fn lineage(&self) -> Vec<u32> {
+        descent::ancestry(self.credentials.pid).map(|process| process.pid().unsigned_abs()).collect()
+    }
+
     /// The peer's process and those above it.
     pub fn ancestry(&self) -> Ancestry {
         descent::ancestry(self.credentials.pid).map(|process| told(&process)).collect()

@@ -11,7 +11,7 @@ use crate::{
     audit::Action,
     issuer::MintError,
     ledger::Revoked,
-    model::{Fingerprint, KeyName, Kind, Place},
+    model::{Fingerprint, KeyName, Kind, Place, Principal},
     secret::Secret,
     vault::{LendError, Listed},
     wire::key::{Form, generate},
@@ -74,19 +74,7 @@ impl Inner {
 
     /// A decoy was used. Leases end each time; who goes on and on is put on record as often as any refusal.
     async fn sprung(&self, peer: &Peer, (fingerprint, key): &Known, how: &'static str) {
-        let needs = self.policy.lock().unwrap_or_else(PoisonError::into_inner).needs.clone();
-        let mut leases = 0;
-        let mut by = None;
-        for one in peer.everyone().filter(|one| one.bearer().is_none()) {
-            let Ok(principal) = self.attestor.identify(one, &needs).await else { continue };
-            leases += self.ledger.freeze_all(&principal) as u64;
-            by.get_or_insert(principal);
-        }
-        if leases > 0 {
-            // Nobody is given again what has ended here.
-            self.issuer.forget_shared(None);
-        }
-        self.counters.frozen.fetch_add(leases, Ordering::Relaxed);
+        let (leases, by) = self.disarm(peer).await;
         if self.room_for_a_refusal(Some(peer.uid())).is_err() {
             return;
         }
@@ -96,6 +84,29 @@ impl Inner {
         self.note(by.as_ref(), Action::DecoyUsed { key, fingerprint, how, leases, ancestry });
         let says = format!("a decoy was used: {how}; leases of whoever did it that ended: {leases}");
         self.alarms.raise(Raised { cause: Cause::Decoy, says, key, by: by.as_ref() });
+    }
+}
+
+impl Inner {
+    /// Ends all leases that were given to this principal, and those whose keys it could use; how many, and who it is.
+    async fn disarm(&self, peer: &Peer) -> (u64, Option<Principal>) {
+        let needs = self.policy.lock().unwrap_or_else(PoisonError::into_inner).needs.clone();
+        let (mut leases, mut by) = (0, None);
+        for one in peer.everyone().filter(|one| one.bearer().is_none()) {
+            let owners = self.ledger.owners(&one.lineage());
+            let held = owners.iter().filter(|owner| self.attestor.holds(one, owner).is_ok());
+            leases += held.map(|owner| self.ledger.freeze_owned(owner) as u64).sum::<u64>();
+            if let Ok(principal) = self.attestor.identify(one, &needs).await {
+                leases += self.ledger.freeze_all(&principal) as u64;
+                by.get_or_insert(principal);
+            }
+        }
+        if leases > 0 {
+            // Nobody is given again what has ended here.
+            self.issuer.forget_shared(None);
+        }
+        self.counters.frozen.fetch_add(leases, Ordering::Relaxed);
+        (leases, by)
     }
 }
 

@@ -136,6 +136,16 @@ impl Ledger {
         self.book().freeze_all(|terms| terms.is_of(principal))
     }
 
+    /// Which of these process numbers own leases.
+    pub fn owners(&self, pids: &[u32]) -> Vec<Process> {
+        self.book().owners.among(pids)
+    }
+
+    /// Ends all leases that one process owns; how many.
+    pub fn freeze_owned(&self, owner: &Process) -> usize {
+        self.book().freeze_owned(owner)
+    }
+
     /// Takes one use of a lease and holds what the call may use, all under one lock: of many who race for the last of
     /// something exactly as many get it as it is enough for.
     pub fn take_use(&self, lease: LeaseId, wanted: &Wanted<'_>) -> Result<Reservation, Spent> {

@@ -1,6 +1,7 @@
 //! Decoys: whoever asks for one, or shows one as a key, is told on and hears nothing of it.
 
 use crate::{
+    gateway::Holder,
     harness::{Answer, MINE, VIRTUAL, World, read_answer, remember},
     narrowing::narrowed,
 };
@@ -152,6 +153,29 @@ fn a_decoy_that_is_shown_as_a_key_is_known_wherever_it_stands() {
     let (locked, open) = (records.last().unwrap(), &records[0]);
     assert_eq!((&locked["key"], &locked["fingerprint"]), (&Value::Null, &open["fingerprint"]));
     assert_eq!(open["key"], "a/one");
+}
+
+/// A key that another program was given for this process, by a rule that names that program.
+#[test]
+fn a_key_that_the_process_could_use_ends_too_and_one_that_it_could_not_does_not() {
+    let program = crate::harness::program();
+    let rules = format!(
+        "[[rule]]\nname = \"cli\"\npeer = {{ exe = \"{}\" }}\nkeys = [\"**\"]\nkinds = [\"virtual\"]\n{MINE}",
+        program.canonicalize().unwrap().display()
+    );
+    let world = World::with_key(&rules);
+    laid(&world, "dashscope/backup", "upstream");
+    let mint = world.sixty(&["mint", "dashscope/main"]);
+    let ours = String::from_utf8(mint.stdout).unwrap();
+    remember(ours.trim());
+    // The shell is its owner, and no ancestor of ours.
+    let other = Holder::new(&world);
+    assert_eq!(world.mint(r#"{"key":"dashscope/backup"}"#).status, 403);
+    assert_eq!(records(&world)[0]["leases"], 1);
+    let leases = world.control_http("GET", "/v1/leases?all=true", None).json();
+    let states: Vec<_> = leases["leases"].as_array().unwrap().iter().map(|lease| lease["state"].clone()).collect();
+    assert!(states.len() == 2 && states.contains(&"live".into()) && states.contains(&"frozen".into()), "{states:?}");
+    drop(other);
 }
 
 #[test]
