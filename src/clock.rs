@@ -55,6 +55,7 @@ enum Source {
 struct Hand {
     boot: AtomicU64,
     wall: AtomicI64,
+    slept: AtomicU64,
 }
 
 impl Clock {
@@ -66,7 +67,8 @@ impl Clock {
     /// A clock that stands at `wall` Unix seconds until its [`Winder`] moves it.
     pub fn manual(wall: u64) -> (Self, Winder) {
         let wall = i64::try_from(wall).unwrap_or(i64::MAX).saturating_mul(NANOS);
-        let hand = Arc::new(Hand { boot: AtomicU64::new(HAND_START), wall: AtomicI64::new(wall) });
+        let hand =
+            Arc::new(Hand { boot: AtomicU64::new(HAND_START), wall: AtomicI64::new(wall), slept: AtomicU64::new(0) });
         (Self(Source::Hand(Arc::clone(&hand))), Winder(hand))
     }
 
@@ -78,6 +80,18 @@ impl Clock {
                 Boottime(secs.unsigned_abs().saturating_mul(NANOS.unsigned_abs()).saturating_add(u64::from(nanos)))
             }
             Source::Hand(hand) => Boottime(hand.boot.load(Ordering::Acquire)),
+        }
+    }
+
+    /// How long the machine slept since it was booted: what CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC. Never too much,
+    /// and too little by as long as this thread waited between the two.
+    pub fn slept(&self) -> Duration {
+        match &self.0 {
+            Source::Kernel => {
+                let (boot, (secs, nanos)) = (self.boot(), kernel(ClockId::CLOCK_MONOTONIC));
+                Duration::from_nanos(boot.nanos()).saturating_sub(Duration::new(secs.unsigned_abs(), nanos))
+            }
+            Source::Hand(hand) => Duration::from_nanos(hand.slept.load(Ordering::Acquire)),
         }
     }
 
@@ -113,6 +127,12 @@ impl Winder {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         self.0.boot.fetch_add(nanos, Ordering::AcqRel);
         self.0.wall.fetch_add(i64::try_from(nanos).unwrap_or(i64::MAX), Ordering::AcqRel);
+    }
+
+    /// The same while the machine sleeps.
+    pub fn sleep(&self, span: Duration) {
+        self.0.slept.fetch_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
+        self.advance(span);
     }
 
     /// Sets the wall clock `seconds` on (or back, when negative), as an operator or NTP does; boot time stays.
@@ -172,5 +192,8 @@ mod tests {
         std::thread::sleep(Duration::from_millis(2));
         assert!(clock.boot().since(before) >= Duration::from_millis(2));
         assert!(clock.wall() > 1_700_000_000);
+        let slept = (0..100).map(|_| clock.slept());
+        let (least, most) = slept.fold((Duration::MAX, Duration::ZERO), |(a, b), one| (a.min(one), b.max(one)));
+        assert!(most - least < Duration::from_secs(5), "nobody slept meanwhile");
     }
 }

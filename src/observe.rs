@@ -6,6 +6,7 @@ use crate::{
     clock::{Boottime, Clock},
     ledger::Row,
     sys::{
+        launcher::Launcher,
         lookout,
         page::{self, Protection},
         peer::{self, Method},
@@ -28,6 +29,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
+use tokio::sync::watch;
 
 /// What the daemon took from itself at its start.
 #[derive(Debug, Clone, Serialize)]
@@ -54,6 +56,8 @@ pub struct About {
     readable: bool,
     vault: PathBuf,
     gateway: Option<SocketAddr>,
+    launcher: Option<Launcher>,
+    sleep: Option<watch::Receiver<String>>,
 }
 
 impl Confinement {
@@ -89,7 +93,26 @@ impl About {
         gateway: Option<SocketAddr>,
         confinement: Confinement,
     ) -> Self {
-        Self { confinement, started: clock.boot(), clock, readable, vault: vault.to_owned(), gateway }
+        let vault = vault.to_owned();
+        Self { confinement, started: clock.boot(), clock, readable, vault, gateway, launcher: None, sleep: None }
+    }
+
+    /// With what runs programs, if the config names any.
+    #[must_use]
+    pub fn launching(self, launcher: Option<Launcher>) -> Self {
+        Self { launcher, ..self }
+    }
+
+    /// With what tells how the machine's sleep is watched.
+    #[must_use]
+    pub fn sleeping(self, told: watch::Receiver<String>) -> Self {
+        Self { sleep: Some(told), ..self }
+    }
+
+    /// What does not work any more, beside the confinement.
+    fn lost(&self) -> Option<&'static str> {
+        let lost = self.launcher.as_ref().is_some_and(Launcher::is_lost);
+        lost.then_some("the launcher has ended: no program is run; restart the daemon")
     }
 
     fn uptime(&self) -> u64 {
@@ -117,6 +140,9 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "audit": audit,
         "quarantined": quarantined,
         "echoed": echoed,
+        "alarms": broker.alarms(),
+        "suspend": about.sleep.as_ref().map(|told| told.borrow().clone()),
+        "launcher": about.launcher.as_ref().map(|_| about.lost().unwrap_or("ready")),
         "answers": answers,
     })
 }
@@ -162,6 +188,7 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
         "Leases that ended because a stranger tried their key",
         status.leases.frozen,
     );
+    counter(&mut registry, "alarms", "Alarms raised", broker.alarms().raised);
     counter(&mut registry, "audit_records", "Audit records", status.audit.records);
     counter(&mut registry, "tokens_sent", "Tokens that reached their caller", status.answers.sent);
     counter(&mut registry, "tokens_lost", "Tokens whose caller was gone", status.answers.lost);

@@ -1,6 +1,7 @@
 //! From a kernel peer to a principal, and "is it still that process?". Facts are read by the pidfd's process alone;
 //! it never guesses a fact and never judges.
 
+mod ancestry;
 mod exe;
 mod holder;
 mod parent;

@@ -64,6 +64,13 @@ impl<'b> Fields<'b> {
         }
     }
 
+    /// Texts from outside.
+    pub(super) fn texts<'t>(&mut self, name: &str, values: impl Iterator<Item = Text<'t>>) {
+        self.name(name);
+        let all: Vec<_> = values.map(Text::made_fit).collect();
+        serde_json::to_writer(&mut *self.buffer, &all).expect("invariant: texts, to memory");
+    }
+
     /// A field that may be left out.
     pub(super) fn some<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         if let Some(value) = value {
@@ -97,13 +104,14 @@ mod tests {
             line.word("word", "a/b");
             line.shown("shown", &format_args!("{:04x}", 255));
             line.text("text", "a\"b\n".into());
+            line.texts("texts", ["a\"".into(), "b".into()].into_iter());
             line.nested("none", |_| ());
             line.some(None::<u64>, |line, value| line.number("absent", value));
             line.nested("some", |line| line.number("least", 0_u64));
             line.number("most", u64::MAX);
         });
         let text = concat!(
-            r#"{"number":7,"word":"a/b","shown":"00ff","text":"a\"b\n","none":{},"some":{"least":0},"#,
+            r#"{"number":7,"word":"a/b","shown":"00ff","text":"a\"b\n","texts":["a\"","b"],"none":{},"some":{"least":0},"#,
             r#""most":18446744073709551615}"#
         );
         assert_eq!(str::from_utf8(&buffer).unwrap(), text);

@@ -197,7 +197,10 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
         | Action::KeyTested(change)
         | Action::KeyQuarantined(change)
         | Action::KeyEchoed(change)
-        | Action::KeyRestored(change) => write_change(line, change),
+        | Action::KeyRestored(change)
+        | Action::DecoyAdded(change)
+        | Action::DecoyRemoved(change) => write_change(line, change),
+        Action::Awake { seconds } => line.number("seconds", *seconds),
         Action::Revoked { which, leases } => {
             line.nested("which", |line| write_which(line, which));
             line.number("leases", *leases);
@@ -211,6 +214,13 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
             line.word("key", key.as_str());
             line.text("why", (*why).into());
         }
+        Action::DecoyUsed { key, fingerprint, how, leases, ancestry } => {
+            line.some(*key, |line, key| line.word("key", key.as_str()));
+            line.text("fingerprint", fingerprint.0.as_str().into());
+            line.text("how", (*how).into());
+            line.number("leases", *leases);
+            line.texts("ancestry", ancestry.told().map(Text::from));
+        }
         Action::PeerRefused { uid, why } => {
             line.some(*uid, |line, uid| line.number("uid", uid));
             line.text("why", (*why).into());
@@ -218,6 +228,7 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
         Action::Stopped
         | Action::Locked
         | Action::Unlocked
+        | Action::Asleep
         | Action::UnlockFailed
         | Action::Reloaded
         | Action::ReloadRefused => {}
@@ -303,6 +314,11 @@ mod tests {
         let decision =
             Decision { request: RequestId(1), principal: &who, judged: Judged::Denied { key: &key, denial: &denial } };
         assert!(line(&Body::Decision(&decision)).len() <= LINE_MAX);
+        let ancestry: crate::model::Ancestry = (0..9).map(|_| long.clone()).collect();
+        let fingerprint = crate::model::Fingerprint("0123456789abcdef".into());
+        let (key, how) = (Some(&key), "it was shown to the gateway");
+        let used = Action::DecoyUsed { key, fingerprint: &fingerprint, how, leases: u64::MAX, ancestry: &ancestry };
+        assert!(line(&Body::Action(Some(&who), used)).len() <= LINE_MAX);
         let peer = crate::model::Selector { fact: crate::model::Fact::Exe, value: long };
         let action = Action::Revoked { which: Which::Peer(&peer), leases: u64::MAX };
         assert!(line(&Body::Action(Some(&who), action)).len() <= LINE_MAX);

@@ -1,7 +1,7 @@
 //! What can be told to the audit: decisions, outcomes and what operators did, as ids, names and numbers.
 //! No field may ever be able to hold a secret: nothing here is made from a `Lease`, a `Secret` or a caller's text.
 
-use crate::model::{Code, Fingerprint, KeyName, LeaseId, NodeId, Principal, RequestId, Selector};
+use crate::model::{Ancestry, Code, Fingerprint, KeyName, LeaseId, NodeId, Principal, RequestId, Selector};
 use crate::policy::{Denial, Permit};
 
 /// One judgement, written before any secret moves.
@@ -133,6 +133,13 @@ pub enum Action<'a> {
     Locked,
     /// The vault was opened.
     Unlocked,
+    /// The machine is about to sleep.
+    Asleep,
+    /// The machine has slept for so long.
+    Awake {
+        /// Seconds.
+        seconds: u64,
+    },
     /// Somebody tried to open the vault and could not.
     UnlockFailed,
     /// A new policy is in force.
@@ -162,6 +169,23 @@ pub enum Action<'a> {
         /// Why, in the program's own words.
         why: &'static str,
     },
+    /// A decoy was put into the vault.
+    DecoyAdded(KeyChange<'a>),
+    /// A decoy was taken out of the vault.
+    DecoyRemoved(KeyChange<'a>),
+    /// Somebody asked for a decoy, or showed it as if it were a key: their leases have ended.
+    DecoyUsed {
+        /// Its name, unless the vault is locked.
+        key: Option<&'a KeyName>,
+        /// What it is told by.
+        fingerprint: &'a Fingerprint,
+        /// How, in the program's own words.
+        how: &'static str,
+        /// Leases that ended.
+        leases: u64,
+        /// The process and those above it.
+        ancestry: &'a Ancestry,
+    },
     /// A peer was turned away before it could ask: it was dead, or not whom it seemed to be.
     PeerRefused {
         /// The user id that the kernel told, if any.
@@ -186,12 +210,17 @@ impl Action<'_> {
             Action::KeyRestored(_) => "key_restored",
             Action::Locked => "locked",
             Action::Unlocked => "unlocked",
+            Action::Asleep => "asleep",
+            Action::Awake { .. } => "awake",
             Action::UnlockFailed => "unlock_failed",
             Action::Reloaded => "reloaded",
             Action::ReloadRefused => "reload_refused",
             Action::Revoked { .. } => "revoked",
             Action::Frozen { .. } => "frozen",
             Action::TicketAbused { .. } => "ticket_abused",
+            Action::DecoyAdded(_) => "decoy_added",
+            Action::DecoyRemoved(_) => "decoy_removed",
+            Action::DecoyUsed { .. } => "decoy_used",
             Action::PeerRefused { .. } => "peer_refused",
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     audit::AuditError,
     issuer::MintError,
     model::{Code, Malformed, Retry},
-    recipe::{Class, KeyFault, PlaceFault, SetFault},
+    recipe::{Class, KeyFault, NoLook, PlaceFault, SetFault},
     vault::{ChangeError, LendError, UnlockError},
 };
 
@@ -39,6 +39,9 @@ pub enum OperatorError {
     /// Recipe.
     #[error(transparent)]
     Set(#[from] SetFault),
+    /// Recipe.
+    #[error(transparent)]
+    Look(#[from] NoLook),
     /// Provider.
     #[error(transparent)]
     Mint(#[from] MintError),

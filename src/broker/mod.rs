@@ -1,8 +1,10 @@
 //! The only place that sees a whole request: who asks, what for, what the rules say, what was made of it.
 //! It speaks no protocol, opens no socket and holds no key.
 
+mod alarm;
 mod caps;
 mod charge;
+mod decoy;
 mod fault;
 mod narrowed;
 mod operator;
@@ -13,13 +15,16 @@ mod redeem;
 mod refuse;
 mod session;
 mod shared;
+mod sleep;
 mod status;
 mod upkeep;
 
 pub use crate::recipe::Way;
 pub use crate::upstream::{Download, Upload};
 pub use crate::vault::Rollback;
+pub use alarm::{AlarmOptions, AlarmStatus};
 pub use charge::{Body, Told};
+pub use decoy::NewDecoy;
 pub use fault::OperatorError;
 pub use narrowed::Presented;
 pub use operator::{KeyTested, NewKey, Operator};
@@ -28,6 +33,7 @@ pub use ready::Point;
 pub use receipt::Receipt;
 pub use session::{Grant, Session, Whoami};
 pub use shared::BudgetStatus;
+pub use sleep::OnSuspend;
 pub use status::{Counters, Provider, Status};
 
 use crate::{
@@ -42,7 +48,9 @@ use crate::{
     sys::{chance, peer::user},
     vault::{UnlockWith, Vault},
 };
+use alarm::Alarms;
 use caps::Caps;
+use sleep::Sleep;
 use std::{
     collections::BTreeSet,
     os::fd::BorrowedFd,
@@ -89,6 +97,10 @@ pub struct BrokerOptions {
     pub confinement: &'static str,
     /// The vault locks itself when nothing was minted for so long.
     pub lock_after: Option<Duration>,
+    /// Who is told of alarms; none: the log alone.
+    pub alarm: Option<AlarmOptions>,
+    /// What becomes of keys when the machine sleeps.
+    pub on_suspend: OnSuspend,
     /// What opens the vault when nobody types a passphrase.
     pub unlock: UnlockSource,
     /// Reads anew what may change while we serve; the fault is for the operator.
@@ -134,6 +146,8 @@ struct Inner {
     policy: Mutex<Arc<Policy>>,
     caps: Caps,
     counters: Counters,
+    alarms: Alarms,
+    sleep: Sleep,
     /// Keys that their provider sent back in an answer; until they are rotated.
     echoed: Mutex<BTreeSet<KeyName>>,
     /// Boot time of the last mint or unlock, in nanoseconds: for `lock_after`.
@@ -163,10 +177,11 @@ struct Asked {
 
 impl Broker {
     /// A broker that is ready to admit.
-    pub fn new(parts: Parts, options: BrokerOptions) -> Self {
+    pub fn new(parts: Parts, mut options: BrokerOptions) -> Self {
         let Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock, rules, budgets } = parts;
         let policy = Policy { needs: rules.needs(), rules, budgets, loaded_at: clock.wall(), fault: None };
         let last_use = AtomicU64::new(clock.boot().nanos());
+        let alarms = Alarms::new(options.alarm.take(), clock.clone(), ledger.clone());
         Self(Arc::new(Inner {
             attestor,
             vault,
@@ -179,6 +194,9 @@ impl Broker {
             options,
             policy: Mutex::new(Arc::new(policy)),
             counters: Counters::default(),
+            alarms,
+            // Of several looks none says too much.
+            sleep: Sleep::new((0..8).map(|_| clock.slept()).max().unwrap_or_default()),
             echoed: Mutex::default(),
             last_use,
             began: (clock.wall(), clock.boot()),
@@ -240,6 +258,7 @@ impl Broker {
     }
 
     fn asked(&self, by: &Peer) -> Asked {
+        self.look_at_clocks();
         Asked { id: self.request_id(), at: self.0.clock.boot(), uid: by.uid() }
     }
 

@@ -52,6 +52,15 @@ pub struct KeyTested {
     micros: u64,
 }
 
+/// What is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// A key.
+    Key,
+    /// What only looks like one.
+    Decoy,
+}
+
 type Done<T> = Result<T, OperatorError>;
 
 #[allow(clippy::redundant_closure)] // a variant as a function has one lifetime, and these need any
@@ -81,12 +90,18 @@ impl<'a> Operator<'a> {
 
     /// Stores a key.
     pub async fn add(&self, new: NewKey) -> Done<Listed> {
-        self.may_change().await?;
         let issuer = &self.inner().issuer;
         let recipe = issuer.recipe(&new.provider)?;
         new.secret.expose(|bytes| recipe.check_key(bytes))?;
         recipe.check_set(&new.set)?;
         issuer.may_reach(&recipe.endpoint(Address { place: &new.place, set: &new.set }, issuer.loopback())?)?;
+        self.stored(new, Sort::Key).await
+    }
+
+    /// Stores what was looked at.
+    pub(super) async fn stored(&self, new: NewKey, sort: Sort) -> Done<Listed> {
+        self.may_change().await?;
+        let issuer = &self.inner().issuer;
         let limits = issuer.limits(&new.provider)?;
         let meta = KeyMeta {
             name: new.name.clone(),
@@ -98,11 +113,19 @@ impl<'a> Operator<'a> {
             last_used: None,
             fingerprint: Fingerprint(String::new()),
             set: new.set,
+            decoy: sort == Sort::Decoy,
         };
         self.whole(|broker, by| async move {
             let inner = &broker.0;
             let changed = inner.vault.put(meta, new.secret, limits).await?;
-            inner.note(Some(&by), Action::KeyAdded(told(&changed)));
+            let change = told(&changed);
+            inner.note(
+                Some(&by),
+                match sort {
+                    Sort::Key => Action::KeyAdded(change),
+                    Sort::Decoy => Action::DecoyAdded(change),
+                },
+            );
             Ok(changed.key)
         })
         .await
@@ -133,7 +156,9 @@ impl<'a> Operator<'a> {
             let inner = &broker.0;
             let changed = inner.vault.remove(&name).await?;
             inner.issuer.forget();
-            inner.note(Some(&by), Action::KeyRemoved(told(&changed)));
+            let change = told(&changed);
+            let action = if changed.key.decoy { Action::DecoyRemoved(change) } else { Action::KeyRemoved(change) };
+            inner.note(Some(&by), action);
             Ok(inner.revoke(Some(&by), &Which::Key(name)).await)
         })
         .await
@@ -144,6 +169,9 @@ impl<'a> Operator<'a> {
     pub async fn test(&self, name: &KeyName) -> Done<KeyTested> {
         let inner = self.inner();
         let before = self.key(name)?;
+        if inner.steps_on(self.peer, name).await {
+            return Err(LendError::Unknown(name.clone()).into());
+        }
         self.may_change().await?;
         self.noted(name, |change| Action::KeyTested(change))?;
         let mut trial = Trial::of(&inner.vault, before)?;
@@ -283,7 +311,7 @@ impl<'a> Operator<'a> {
         done.unwrap_or_else(|fault| Err(ChangeError::Save(SaveError::Thread(fault.into())).into()))
     }
 
-    fn inner(&self) -> &Inner {
+    pub(super) fn inner(&self) -> &Inner {
         &self.broker.0
     }
 }

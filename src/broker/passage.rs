@@ -3,6 +3,7 @@
 
 use super::{
     Asked, Broker, Inner, Session,
+    alarm::{Cause, Raised},
     charge::{Body, By, Charge, Told},
     narrowed::{Narrower, Presented},
     refuse::Stop,
@@ -25,7 +26,6 @@ use std::{
     io,
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
 };
-use tracing::warn;
 
 /// One call, as far as it is judged by its head.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +69,11 @@ impl Session {
     pub async fn holding(&self, key: &Presented, asked: &Call<'_>) -> Result<Holding<'_>, Refusal> {
         let broker = &self.broker.0;
         let id = self.broker.asked(&self.peer);
-        let (held, narrower) = broker.presented(key).map_err(|stop| broker.turn_away(id, None, &stop))?;
+        let found = broker.presented(key);
+        if let (Err(_), Presented::Narrowed(narrowed)) = (&found, key) {
+            self.look_for(narrowed.mark()).await;
+        }
+        let (held, narrower) = found.map_err(|stop| broker.turn_away(id, None, &stop))?;
         let bounds = broker.bounds(&self.broker.policy(), &held.terms.key, held.terms.budget);
         let mut holding = Holding { session: self, asked: id, held, narrower, bounds, way: None };
         match holding.find_way(asked).await {
@@ -91,7 +95,8 @@ impl Inner {
         if !self.echoes().insert(key.clone()) {
             return;
         }
-        warn!(%key, "the provider sent the key back in an answer, which was cut: rotate it");
+        let says = "the provider sent the key back in an answer, which was cut: rotate it".to_owned();
+        self.alarms.raise(Raised { cause: Cause::Echo, says, key: Some(key), by: None });
         if let Ok(listed) = self.vault.meta(key) {
             let generation = self.vault.generation().unwrap_or_default();
             let fingerprint = &listed.meta.fingerprint;
@@ -236,7 +241,10 @@ impl Holding<'_> {
         }
         broker.counters.frozen.fetch_add(1, Ordering::Relaxed);
         let by = self.principal().await.ok();
-        broker.note(by.as_ref(), Action::Frozen { lease: held.lease, key: &held.terms.key });
+        let key = &held.terms.key;
+        broker.note(by.as_ref(), Action::Frozen { lease: held.lease, key });
+        let says = "a stranger tried a virtual key, and its lease has ended".to_owned();
+        broker.alarms.raise(Raised { cause: Cause::Theft, says, key: Some(key), by: by.as_ref() });
     }
 
     /// Who is put on record: what can be told of the peer.

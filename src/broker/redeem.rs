@@ -1,7 +1,11 @@
 //! A ticket is given for the virtual key of its lease: once, and to whom it was made for. Whoever else tries it, or tries it
 //! again, ends the lease: the ticket has got around. It never tells a stranger more than `denied`.
 
-use super::{Asked, Grant, Receipt, Session, refuse::Stop};
+use super::{
+    Asked, Grant, Receipt, Session,
+    alarm::{Cause, Raised},
+    refuse::Stop,
+};
 use crate::{
     attest::HolderError,
     audit::{Action, Judged},
@@ -21,6 +25,9 @@ impl Session {
         let asked = self.broker.asked(&self.peer);
         let broker = &self.broker.0;
         let held = ticketed(ticket).and_then(|digest| broker.ledger.ticketed(&digest).map_err(Stop::Spent));
+        if held.is_err() && self.is_wary() {
+            self.look_for(&ticket.expose(digest)).await;
+        }
         let held = held.map_err(|stop| broker.turn_away(asked, None, &stop))?;
         let key = &held.terms.key;
         let by = self.meant(&held).await.map_err(|stop| broker.turn_away(asked, Some(key), &stop))?;
@@ -77,6 +84,8 @@ impl Session {
         broker.ledger.revoke(&Which::Id(held.lease));
         let key: &KeyName = &held.terms.key;
         broker.note(Some(by), Action::TicketAbused { lease: held.lease, key, why });
+        let says = format!("a ticket got around, and its lease has ended: {why}");
+        broker.alarms.raise(Raised { cause: Cause::Ticket, says, key: Some(key), by: Some(by) });
     }
 }
 

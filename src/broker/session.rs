@@ -70,6 +70,9 @@ impl Session {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
         let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
+        if broker.steps_on(&self.peer, &request.key).await {
+            return Err(Stop::Decoy);
+        }
         let permit = self.judge(&policy, &principal, request, asked).await?;
         if let Some(rate) = permit.rate()
             && let Err(wait) = broker.ledger.take(permit.holder(), rate)
@@ -214,6 +217,8 @@ impl Session {
         let principal = self.broker.0.attestor.identify(&self.peer, &policy.needs).await;
         let principal = principal.map_err(|fault| self.broker.0.turn_away(asked, None, &Stop::Attest(fault)))?;
         let mut keys = self.keys(&policy, &principal, Some(provider));
+        // Whoever names none has not reached for it.
+        keys.retain(|key| !self.broker.0.vault.is_decoy(key));
         match (keys.pop(), keys.is_empty()) {
             (Some(key), true) => Ok(key),
             (Some(_), false) => Err(Refusal::new(crate::model::Code::Malformed, asked.id)

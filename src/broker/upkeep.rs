@@ -115,6 +115,7 @@ impl Broker {
         if let Err(fault) = self.0.audit.flush() {
             warn!(%fault, "the audit cannot be written: requests are refused");
         }
+        self.look_after_audit();
         self.0.usage.save(|| self.0.ledger.spendings());
     }
 

@@ -120,6 +120,9 @@ pub(super) enum Ask {
     /// Store, list, rotate, test and remove long-lived keys
     #[command(subcommand, before_help = help::KEY)]
     Key(KeyCommand),
+    /// Lay decoys: what looks like a key, and tells on whoever uses it
+    #[command(subcommand, before_help = help::DECOY)]
+    Decoy(super::decoy::DecoyCommand),
     /// Mint a short-lived token and print it alone
     #[command(before_help = help::MINT)]
     Mint(super::mint::MintArguments),

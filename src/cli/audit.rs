@@ -83,7 +83,10 @@ fn told(line: &[u8]) -> String {
     let (what, verdict) = (text("record"), text("verdict"));
     let style = match (what.as_str(), verdict.as_str()) {
         (_, "permit" | "sent") => GOOD,
-        (_, "denied" | "refused") | ("tail_missing" | "unlock_failed" | "peer_refused" | "reload_refused", _) => BAD,
+        (_, "denied" | "refused")
+        | ("tail_missing" | "decoy_used" | "ticket_abused" | "unlock_failed" | "peer_refused" | "reload_refused", _) => {
+            BAD
+        }
         (_, "lost") | ("unrecorded" | "recovered" | "key_quarantined", _) => WARN,
         _ => BOLD,
     };

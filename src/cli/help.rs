@@ -92,6 +92,27 @@ Examples:
   sixty key rotate dashscope/main < new-key.txt
   sixty key rotate dashscope/main                asks for the new secret";
 
+pub(super) const DECOY: &str = "\
+Examples:
+  sixty decoy add openai/backup --provider openai --to ~/.config/openai/key
+  sixty decoy list
+  sixty decoy remove openai/backup";
+
+pub(super) const DECOY_ADD: &str = "\
+Examples:
+  sixty decoy add openai/backup --provider openai --to ~/.config/openai/key
+  sixty decoy add dashscope/prod --provider dashscope --region singapore >> old.env
+  sixty decoy add ci/deploy --provider github --kind virtual > token.txt";
+
+pub(super) const DECOY_LIST: &str = "\
+Examples:
+  sixty decoy list
+  sixty decoy list --json";
+
+pub(super) const DECOY_REMOVE: &str = "\
+Examples:
+  sixty decoy remove openai/backup";
+
 pub(super) const MINT: &str = "\
 Examples:
   TOKEN=$(sixty mint dashscope/main)

@@ -10,6 +10,7 @@ mod arguments;
 mod ask;
 mod audit;
 mod clipboard;
+mod decoy;
 mod doctor;
 mod entry;
 mod environment;
@@ -118,6 +119,7 @@ impl From<Arguments> for Invocation {
 fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
     match ask {
         Ask::Key(command) => dispatch_key(doors, command),
+        Ask::Decoy(command) => decoy::decoy(doors, command),
         Ask::Mint(arguments) => mint::mint(doors, arguments),
         Ask::Narrow(arguments) => narrow::narrow(arguments),
         Ask::Redeem(arguments) => redeem::redeem(doors, &arguments.show),

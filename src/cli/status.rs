@@ -12,7 +12,7 @@ use super::time::{ago, date, span};
 use crate::client::Method;
 
 /// What comes first, at any depth; all else follows by the alphabet.
-const FIRST: [&str; 18] = [
+const FIRST: [&str; 19] = [
     "version",
     "pid",
     "uptime_seconds",
@@ -27,6 +27,7 @@ const FIRST: [&str; 18] = [
     "upstream",
     "quarantined",
     "echoed",
+    "alarms",
     "limits",
     "rules",
     "live",
@@ -76,7 +77,7 @@ fn cell(name: &str, value: &Value) -> Cell {
     let cell = Cell::new(text);
     match (name, value) {
         ("fault" | "quarantined" | "echoed", _) | ("writable", Value::Bool(false)) => cell.styled(BAD),
-        ("frozen", Value::Number(count)) if count.as_u64() != Some(0) => cell.styled(BAD),
+        ("frozen" | "raised" | "untold", Value::Number(count)) if count.as_u64() != Some(0) => cell.styled(BAD),
         ("readable", Value::Bool(true)) | ("missing", _) => cell.styled(WARN),
         ("state", Value::String(state)) => cell.styled(if state == "open" { GOOD } else { WARN }),
         _ => cell,
@@ -104,7 +105,8 @@ fn counted(name: &str, number: &serde_json::Number) -> String {
 }
 
 fn brief(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+    let words = value.as_str().or_else(|| value["says"].as_str());
+    words.map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Text → checked config. It tells every fault at once, with its place, and never stops at the first;
 //! it never guesses what was meant, and starts nothing.
 
+mod alarm;
 mod bounds;
 mod budget;
 mod context;
@@ -27,8 +28,8 @@ pub use context::Context;
 pub use fault::{Fault, Faults, Paint, Severity, Spot};
 pub use file::load;
 pub use options::{
-    Audit, Confinement, Daemon, Format, Gateway, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock,
-    Upstream, Usage, Vault,
+    Alarm, Audit, Confinement, Daemon, Format, Gateway, Level, Limits, Log, Loopback, OnSuspend, Provider, Providers,
+    Suspend, Sync, Unlock, Upstream, Usage, Vault,
 };
 pub use paths::{Bases, Mode, Paths, environment};
 pub use start::default_text;
@@ -53,6 +54,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// `[vault]`
     pub vault: Vault,
+    /// `[alarm]`
+    pub alarm: Alarm,
     /// `[audit]`
     pub audit: Audit,
     /// `[log]`
@@ -98,6 +101,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
         usage: sections::usage(root.table("usage")),
         upstream: sections::upstream(root.table("upstream")),
         vault: sections::vault(root.table("vault")),
+        alarm: alarm::alarm(root.table("alarm")),
         audit: sections::audit(root.table("audit")),
         log: sections::log(root.table("log")),
         providers: sections::providers(root.table("provider"), known()),

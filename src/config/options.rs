@@ -12,6 +12,8 @@ pub struct Daemon {
     pub drain: Duration,
     /// What the daemon takes from itself before it reads a key.
     pub confinement: Confinement,
+    /// Whether logind is asked to wait before the machine sleeps.
+    pub suspend: Suspend,
     /// Who it becomes where root starts it; none: it stays who it is.
     pub user: Option<String>,
     /// Where the sockets lie.
@@ -32,6 +34,7 @@ impl Default for Daemon {
             workers: 1,
             drain: Duration::from_secs(5),
             confinement: Confinement::Best,
+            suspend: Suspend::Best,
             user: None,
             runtime_dir: None,
             state_dir: None,
@@ -65,6 +68,18 @@ impl Confinement {
     }
 }
 
+/// Whether the machine's sleep is waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Suspend {
+    /// Where logind answers.
+    #[default]
+    Best,
+    /// Where it does not, the daemon does not start.
+    Require,
+    /// Never.
+    Off,
+}
+
 /// `[limits]`: how much one caller, and all of them, may have at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -84,6 +99,8 @@ pub struct Limits {
     pub busy_answers: u32,
     /// Look-ups at once of who calls by TCP.
     pub tcp_lookups: u32,
+    /// Programs of the config's that run at once.
+    pub programs: u32,
     /// Programs that are hashed at once.
     pub exe_hashes: u32,
     /// Bytes of a program's file that is hashed for a rule; a larger one has no hash.
@@ -135,6 +152,7 @@ impl Default for Limits {
             refusals_per_uid: Rate { count: 600, per: Duration::from_secs(60) },
             busy_answers: 16,
             tcp_lookups: 4,
+            programs: 4,
             exe_hashes: 2,
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,
@@ -230,6 +248,23 @@ impl Default for Upstream {
 
 pub use crate::recipe::Loopback;
 
+/// `[alarm]`: who is told when something must wake somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// The program that is run, with the alarm as JSON on its stdin; none: the log alone.
+    pub program: Option<PathBuf>,
+    /// How long it may take.
+    pub time: Duration,
+    /// How often it is run at most.
+    pub rate: Rate,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self { program: None, time: Duration::from_secs(30), rate: Rate { count: 6, per: Duration::from_secs(60) } }
+    }
+}
+
 /// `[vault]`: how it is opened and when it closes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Vault {
@@ -237,6 +272,18 @@ pub struct Vault {
     pub unlock: Unlock,
     /// Lock after so long without a mint; none: never.
     pub lock_after: Option<Duration>,
+    /// What becomes of keys when the machine sleeps.
+    pub on_suspend: OnSuspend,
+}
+
+/// What becomes of the vault when the machine sleeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnSuspend {
+    /// It stays open.
+    #[default]
+    Keep,
+    /// It is locked.
+    Lock,
 }
 
 /// What opens the vault. Never the passphrase itself.

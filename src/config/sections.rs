@@ -3,8 +3,8 @@
 use super::{
     nearest::nearest,
     options::{
-        Audit, Confinement, Daemon, Format, Level, Limits, Log, Loopback, Provider, Providers, Sync, Unlock, Upstream,
-        Usage, Vault,
+        Audit, Confinement, Daemon, Format, Level, Limits, Log, Loopback, OnSuspend, Provider, Providers, Suspend,
+        Sync, Unlock, Upstream, Usage, Vault,
     },
     table::Table,
     value::Value,
@@ -27,6 +27,8 @@ pub(super) fn daemon(mut table: Table<'_>) -> Daemon {
             "confinement",
             &[Confinement::Best, Confinement::Require, Confinement::Off].map(|level| (level.name(), level)),
         ),
+        suspend: table
+            .word("suspend", &[("best", Suspend::Best), ("require", Suspend::Require), ("off", Suspend::Off)]),
         user: table
             .take("user")
             .and_then(|value| value.text("\"sixty\""))
@@ -69,6 +71,7 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         leases_per_page: table.count("leases_per_page", usual.leases_per_page, 1..=10_000),
         busy_answers: table.count("busy_answers", usual.busy_answers, 1..=1024),
         tcp_lookups: table.count("tcp_lookups", usual.tcp_lookups, 1..=64),
+        programs: table.count("programs", usual.programs, 1..=64),
         exe_hashes: table.count("exe_hashes", usual.exe_hashes, 1..=64),
         exe_bytes: table.size("exe_bytes", usual.exe_bytes, 1 << 20..=1 << 30),
         request_bytes: table.size("request_bytes", usual.request_bytes, 1 << 10..=16 << 20),
@@ -159,6 +162,7 @@ pub(super) fn vault(mut table: Table<'_>) -> Vault {
     let lock_after = table.take("lock_after").filter(|value| !value.is_empty_text());
     Vault {
         unlock: table.take("unlock").and_then(unlock).unwrap_or_default(),
+        on_suspend: table.word("on_suspend", &[("keep", OnSuspend::Keep), ("lock", OnSuspend::Lock)]),
         lock_after: lock_after.and_then(|value| value.span(secs(900), secs(60)..=secs(7 * 86_400))),
     }
 }

@@ -1,13 +1,13 @@
 //! From the checked config to a broker: each module is given its own small options, and nothing else.
 
 use super::{
-    DaemonError, DaemonOptions,
+    DaemonError, DaemonOptions, launch,
     places::{self, Found},
 };
 use crate::{
     attest::{AttestOptions, Attestor},
     audit::{Audit, AuditOptions, Sync},
-    broker::{Broker, BrokerOptions, Debugger, Parts, Reloaded, UnlockSource},
+    broker::{AlarmOptions, Broker, BrokerOptions, Debugger, OnSuspend, Parts, Reloaded, UnlockSource},
     clock::Clock,
     config::{self, Config, Paths, Unlock, environment},
     endpoint::EndpointOptions,
@@ -15,11 +15,13 @@ use crate::{
     issuer::{self, Issuer, IssuerOptions, IssuerParts, Recipes},
     ledger::{Ledger, LedgerOptions, UsageBook, UsageOptions},
     recipe::Recipe,
+    sys::launcher::Launcher,
     upstream::{Private, Upstream, UpstreamOptions},
     vault::{Cost, OpenError, UnlockWith, Vault},
     wire::{UnpackBounds, narrow::Bounds},
 };
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
+use tracing::warn;
 
 /// What is served, and the ledger whose reaper must run.
 pub(super) struct House {
@@ -33,7 +35,7 @@ pub(super) async fn build(
     (config, recipes, paths): (&Config, Recipes, &Paths),
     clock: &Clock,
     gateway: Option<SocketAddr>,
-    confinement: &'static str,
+    (confinement, launcher): (&'static str, &Option<Launcher>),
 ) -> Result<House, DaemonError> {
     places::own(Some(&paths.state), 0o700)?;
     let audit = Audit::open(audit_options(config, paths), clock.clone())?;
@@ -83,7 +85,12 @@ pub(super) async fn build(
         debugger: if options.readable_by_parent { Debugger::Expected } else { Debugger::Refused },
         lock_after: config.vault.lock_after,
         unlock,
-        reload: reload(options.clone()),
+        alarm: alarm_options(config, launcher),
+        on_suspend: match config.vault.on_suspend {
+            config::OnSuspend::Keep => OnSuspend::Kept,
+            config::OnSuspend::Lock => OnSuspend::Locked,
+        },
+        reload: reload(options.clone(), launcher.clone()),
     };
     Ok(House { broker: Broker::new(parts, options), ledger })
 }
@@ -184,6 +191,11 @@ fn issuer_options(config: &Config, gateway: Option<SocketAddr>) -> IssuerOptions
     }
 }
 
+fn alarm_options(config: &Config, launcher: &Option<Launcher>) -> Option<AlarmOptions> {
+    let (launcher, program) = (launcher.clone()?, config.alarm.program.clone()?);
+    Some(AlarmOptions { launcher, program, time: config.alarm.time, rate: config.alarm.rate })
+}
+
 /// The recipes, with the limits that the config raises.
 pub(super) fn recipes(config: &Config, mut recipes: BTreeMap<String, Recipe>) -> Recipes {
     for (name, raised) in &config.providers {
@@ -198,9 +210,15 @@ pub(super) fn recipes(config: &Config, mut recipes: BTreeMap<String, Recipe>) ->
 }
 
 /// Reads rules, budgets and providers anew; everything else of a config takes a restart.
-fn reload(options: DaemonOptions) -> Box<dyn Fn() -> Result<Reloaded, String> + Send + std::marker::Sync> {
+fn reload(
+    options: DaemonOptions,
+    launcher: Option<Launcher>,
+) -> Box<dyn Fn() -> Result<Reloaded, String> + Send + std::marker::Sync> {
     Box::new(move || match places::read(&options) {
         Ok(Found { config, recipes: found, .. }) => {
+            for program in launch::unknown(&config, launcher.as_ref()) {
+                warn!(program = %program.display(), "a program that is newly named is run after a restart only");
+            }
             let recipes = recipes(&config, found);
             Ok(Reloaded { rules: config.rules, budgets: config.budgets, recipes })
         }

@@ -5,7 +5,10 @@ mod files;
 mod live;
 mod machine;
 
-use super::places::{self, DaemonOptions};
+use super::{
+    launch,
+    places::{self, DaemonOptions},
+};
 use crate::model::Finding;
 
 /// Looks at everything that can be looked at.
@@ -16,7 +19,9 @@ pub fn examine(options: &DaemonOptions) -> Vec<Finding> {
         Ok(usual) => {
             let (config, found) = files::config(&usual.config);
             findings.push(config);
-            let paths = usual.under(&found.unwrap_or_default(), crate::config::environment);
+            let found = found.unwrap_or_default();
+            findings.extend(launch::programs(&found).iter().map(|program| files::runs(program)));
+            let paths = usual.under(&found, crate::config::environment);
             findings.extend(files::all(&paths));
             let control = options.control_socket.as_deref().unwrap_or(&paths.control);
             findings.extend(live::all(control));

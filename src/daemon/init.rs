@@ -25,6 +25,7 @@ pub fn init(options: InitOptions) -> ExitCode {
 
 fn make(options: InitOptions) -> Result<(), DaemonError> {
     confine::harden(confine::Dumpable::Never)?;
+    confine::refuse_new_code();
     let paths = match options.mode {
         Mode::System => Paths::system(environment),
         Mode::User => Paths::user(&Bases::here().ok_or(DaemonError::NoHome)?, environment),

@@ -6,12 +6,14 @@ mod check;
 mod confinement;
 mod doctor;
 mod init;
+mod launch;
 mod listen;
 mod logs;
 mod loops;
 mod notify;
 mod places;
 mod run;
+mod suspend;
 
 pub use check::{check, check_usual};
 pub use doctor::examine;
@@ -94,6 +96,13 @@ impl DaemonError {
     }
 }
 
+/// What was opened and posted before the confinement, and that.
+struct Before {
+    confinement: crate::observe::Confinement,
+    launcher: Option<crate::sys::launcher::Launcher>,
+    sleep: (Option<suspend::Watch>, suspend::Told),
+}
+
 /// `sixty daemon`: serves until it is told to stop.
 pub fn daemon(options: &DaemonOptions) -> ExitCode {
     report(start(options))
@@ -121,13 +130,16 @@ fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
         let again = places::read(&options)?;
         (found.config, found.recipes) = (again.config, again.recipes);
     }
+    let sleep = suspend::open(&found.config)?;
+    let launcher = launch::post(&found.config)?;
+    confine::refuse_new_code();
     // One thread, and no key yet: all that comes after runs with what is left.
     let confinement = confinement::confine(&found, user)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|fault| DaemonError::Kernel("the event loop cannot be made", fault))?;
-    scrub::run(&runtime, run::run(&options, found, tcp, confinement))
+    scrub::run(&runtime, run::run(&options, found, tcp, Before { confinement, launcher, sleep }))
 }
 
 fn report(outcome: Result<(), DaemonError>) -> ExitCode {

@@ -1,18 +1,19 @@
 //! The daemon's life: build, serve, listen for signals, drain. Each long task is a file of its own elsewhere.
 
 use super::{
-    DaemonError, DaemonOptions,
+    Before, DaemonError, DaemonOptions,
     build::{self, House},
     listen::{self, Listening},
     logs, loops, notify,
     places::Found,
+    suspend,
 };
 use crate::{
     broker::{Broker, Rollback},
     clock::Clock,
     endpoint::{self, ControlOptions, Door},
     gateway,
-    observe::{About, Confinement, metrics, status},
+    observe::{About, metrics, status},
     sys::{
         accept::Server,
         alloc, code,
@@ -31,7 +32,7 @@ pub(super) async fn run(
     options: &DaemonOptions,
     found: Found,
     listener: Option<(std::net::TcpListener, SocketAddr)>,
-    confinement: Confinement,
+    Before { confinement, launcher, sleep: (sleep, slept) }: Before,
 ) -> Result<(), DaemonError> {
     let clock = Clock::system();
     let Found { config, recipes, paths } = found;
@@ -46,15 +47,20 @@ pub(super) async fn run(
     let mut signals = Signals::new()?;
     let address = listener.as_ref().map(|(_, address)| *address);
     let House { broker, ledger } =
-        build::build(options, (&config, recipes, &paths), &clock, address, confinement.extent()).await?;
+        build::build(options, (&config, recipes, &paths), &clock, address, (confinement.extent(), &launcher)).await?;
     let sockets = listen::listen(&paths)?;
     let _reaper = ledger.spawn_reaper().map_err(|fault| DaemonError::Kernel("no timer", fault.into()))?;
     broker.start(env!("CARGO_PKG_VERSION"));
+    suspend::watch(sleep, &broker).map_err(unserved)?;
     let by_itself = config.vault.unlock != crate::config::Unlock::Passphrase;
     if by_itself && let Err(fault) = broker.unlock(None, None, Rollback::Refuse).await {
         error!(%fault, "the vault stays locked");
     }
-    let about = Arc::new(About::new(clock.clone(), options.readable_by_parent, &paths.vault, address, confinement));
+    let about = Arc::new(
+        About::new(clock.clone(), options.readable_by_parent, &paths.vault, address, confinement)
+            .launching(launcher)
+            .sleeping(slept),
+    );
     let limits = build::endpoint_options(&config);
     let loops = loops::start(config.daemon.workers)?;
     let endpoint =
@@ -78,15 +84,20 @@ pub(super) async fn run(
     keep(&broker, &mut signals, &mut doors).await;
     info!("draining");
     notify::stopping();
-    let [broker_door, control_door, gateway_door] = doors.map(|door| door.close(config.daemon.drain));
+    close(doors, by_tcp, config.daemon.drain).await;
+    broker.stop().await;
+    Ok(())
+}
+
+/// Answers what is asked, and nothing new.
+async fn close(doors: [Served; 3], by_tcp: Option<Server>, within: Duration) {
+    let [broker_door, control_door, gateway_door] = doors.map(|door| door.close(within));
     let tcp_door = async {
         if let Some(server) = by_tcp {
-            server.drain(config.daemon.drain).await;
+            server.drain(within).await;
         }
     };
     tokio::join!(broker_door, control_door, gateway_door, tcp_door);
-    broker.stop().await;
-    Ok(())
 }
 
 fn control(broker: &Broker, about: &Arc<About>) -> Door {
@@ -105,6 +116,7 @@ async fn keep(broker: &Broker, signals: &mut Signals, doors: &mut [Served]) {
     loop {
         tokio::select! {
             _ = tick.tick() => {
+                broker.look_at_clocks();
                 broker.flush();
                 broker.lock_if_idle();
                 doors.iter_mut().for_each(Served::look_after);

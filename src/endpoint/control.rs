@@ -9,11 +9,11 @@ use super::{
 };
 use crate::{
     audit::Follow,
-    broker::{NewKey, Operator, OperatorError, Rollback, Session},
+    broker::{NewDecoy, NewKey, Operator, OperatorError, Rollback, Session},
     ledger::{Ended, Revoked, Which},
-    model::{By, Day, KeyName, Malformed, Place, Refusal, Revocable},
+    model::{By, Day, KeyName, Kind, Malformed, Place, Refusal, Revocable},
     sys::scrub,
-    wire::{self, KeyPut, KeyRotate, Unlock, Why},
+    wire::{self, DecoyPut, KeyPut, KeyRotate, Unlock, Why},
 };
 use hyper::{
     Method, Request,
@@ -36,6 +36,7 @@ pub struct ControlOptions {
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const DECOY_FIELDS: &str = "provider, kind, account, workspace, region, owner";
 const PUT_FIELDS: &str = "provider, secret, account, workspace, region, endpoint, owner, set";
 
 /// Why a request on the control socket is not done.
@@ -116,6 +117,8 @@ impl ControlOptions {
             (&Method::GET, "/v1/openapi.json") => Ok(Reply::bytes(200, "application/json", CONTROL_OPENAPI.into())),
             (&Method::GET, "/v1/keys") => Ok(Reply::json(200, &json!({ "keys": ask.operator.keys()? }))),
             (_, path) if path.starts_with("/v1/keys/") => ask.key(&method).await,
+            (&Method::GET, "/v1/decoys") => Ok(Reply::json(200, &json!({ "decoys": ask.operator.decoys()? }))),
+            (_, "/v1/decoys/{name}") => ask.decoy(&method).await,
             (&Method::GET, "/v1/leases") => ask.leases(),
             (&Method::DELETE, "/v1/leases") => ask.revoke().await,
             (&Method::GET, "/v1/usage") => ask.usage(),
@@ -144,11 +147,7 @@ impl Ask<'_> {
         match (method, self.way.path) {
             (&Method::GET, _) => Ok(Reply::json(200, &self.operator.key(&name)?)),
             (&Method::PUT, _) => self.add(name).await,
-            (&Method::DELETE, _) => {
-                let removed = self.operator.remove(&name).await?;
-                let residual = residual(removed);
-                Ok(Reply::json(200, &json!({ "removed": true, "revoked": removed.leases, "residual": residual })))
-            }
+            (&Method::DELETE, _) => Ok(gone(self.operator.remove(&name).await?)),
             (&Method::POST, "/v1/keys/{name}/test") => Ok(Reply::json(200, &self.operator.test(&name).await?)),
             (&Method::POST, "/v1/keys/{name}/rotate") => {
                 let KeyRotate { secret } = said(self.session, self.options, self.request, "secret").await?;
@@ -163,6 +162,20 @@ impl Ask<'_> {
         let KeyPut { provider, secret, account, workspace, region, endpoint, owner, set } = put;
         let place = Place { account, workspace, region, endpoint };
         Ok(Reply::json(201, &self.operator.add(NewKey { name, provider, place, owner, set, secret }).await?))
+    }
+
+    async fn decoy(self, method: &Method) -> Result<Reply, No> {
+        let name = self.way.value.parse()?;
+        if method == Method::DELETE {
+            return Ok(gone(self.operator.unbait(&name).await?));
+        }
+        let put: DecoyPut = said(self.session, self.options, self.request, DECOY_FIELDS).await?;
+        let DecoyPut { provider, kind, account, workspace, region, owner } = put;
+        let place = Place { account, workspace, region, endpoint: None };
+        let kind = kind.unwrap_or(Kind::Upstream);
+        let (listed, text) = self.operator.bait(NewDecoy { name, provider, place, owner, kind }).await?;
+        let text = String::from_utf8_lossy(&text);
+        Ok(Reply::json(201, &json!({ "decoy": listed, "secret": text })))
     }
 
     /// A query parameter that is there, `true` or `false`.
@@ -235,6 +248,10 @@ async fn said<T: DeserializeOwned>(
 ) -> Result<T, No> {
     let body = whole_body(session, options, request).await?;
     Ok(wire::parse(if body.is_empty() { b"{}" } else { &body }, fields)?)
+}
+
+fn gone(removed: Revoked) -> Reply {
+    Reply::json(200, &json!({ "removed": true, "revoked": removed.leases, "residual": residual(removed) }))
 }
 
 fn residual(revoked: Revoked) -> serde_json::Value {

@@ -11,9 +11,10 @@ use crate::{
     broker::{Grant, Point, Provider, Session},
     ledger::{Ended, Page, Revoked},
     model::{Code, Malformed, Refusal},
-    wire::{self, Redeem},
+    recipe::KEY_HEADERS,
+    wire::{self, Redeem, key::digest},
 };
-use hyper::{Method, Request, body::Incoming};
+use hyper::{HeaderMap, Method, Request, body::Incoming};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
@@ -42,6 +43,9 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
         Ok(way) => way,
         Err(astray) => return lost(session, &astray),
     };
+    if session.is_wary() {
+        session.look_at(shown(request.headers())).await;
+    }
     match (request.method(), way.path) {
         (&Method::POST, "/v1/leases") => lease(session, options, request).await,
         // What came in is worth something until it is redeemed: nothing of it outlives the request.
@@ -65,6 +69,12 @@ pub(super) async fn answer(session: &Session, options: &EndpointOptions, request
         (&Method::GET, "/v1/openapi.json") => Reply::bytes(200, "application/json", OPENAPI.into()),
         _ => lost(session, &Astray::Path),
     }
+}
+
+/// What stands where clients put keys, as SHA-256. A scheme stands before some.
+fn shown(headers: &HeaderMap) -> Vec<[u8; 32]> {
+    let values = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.as_bytes());
+    values.filter_map(|value| value.rsplit(|byte| *byte == b' ').next()).map(digest).collect()
 }
 
 /// In the first line whether, below it why.

@@ -32,6 +32,8 @@ pub const CONTROL: &[Route] = &[
     Route { path: "/v1/keys/{name}/rotate", methods: &[("POST", &[])] },
     Route { path: "/v1/keys/{name}/test", methods: &[("POST", &[])] },
     Route { path: "/v1/keys/{name}", methods: &[("GET", &[]), ("PUT", &[]), ("DELETE", &[])] },
+    Route { path: "/v1/decoys", methods: &[("GET", &[])] },
+    Route { path: "/v1/decoys/{name}", methods: &[("PUT", &[]), ("DELETE", &[])] },
     Route {
         path: "/v1/leases",
         methods: &[("GET", &["all", "limit", "after"]), ("DELETE", &["id", "key", "peer", "all"])],

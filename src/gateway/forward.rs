@@ -8,7 +8,7 @@ use super::{
     connection::Running,
     head::{Bad, Head, written},
     inspect::{Inspected, Need, inspect, tell_length},
-    key::KeyFault,
+    key::{self, KeyFault},
     plain::{coding, strip_packed},
     stream::Stream,
     upgrade::{self, Websocket},
@@ -79,6 +79,9 @@ async fn passed(
     if matches!(told.by, By::Tcp) {
         let id = session.broker().request_id();
         web::check(&parts.headers, &options.origins).map_err(|why| Refusal::new(Code::Denied, id).saying(why))?;
+    }
+    if session.is_wary() {
+        session.look_at(key::shown(&parts.headers, parts.uri.query())).await;
     }
     let mut head = Head::read(parts).map_err(|bad| badly(session, bad))?;
     let key = head.key.presented(&options.narrowed).map_err(|fault| badly(session, Bad::Key(fault)))?;

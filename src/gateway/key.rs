@@ -46,18 +46,10 @@ pub(super) enum KeyFault {
 impl Key {
     /// Takes the key out of headers and query; afterwards no place that can carry one is left in either.
     pub(super) fn take(headers: &mut HeaderMap, query: &mut String) -> Result<Self, KeyFault> {
-        let mut found: Vec<Zeroizing<Vec<u8>>> = Vec::new();
-        for value in headers.get_all(AUTHORIZATION) {
-            found.push(bearer(value.as_bytes()).ok_or(KeyFault::Foreign)?);
+        if headers.get_all(AUTHORIZATION).iter().any(|value| bearer(value.as_bytes()).is_none()) {
+            return Err(KeyFault::Foreign);
         }
-        headers.remove(AUTHORIZATION);
-        // Of all others the whole value is the key.
-        for name in KEY_HEADERS.map(HeaderName::from_static) {
-            found.extend(headers.get_all(&name).iter().map(|value| Zeroizing::new(value.as_bytes().to_vec())));
-            headers.remove(name);
-        }
-        take_parameters(query, &mut found);
-        take_protocol(headers, &mut found);
+        let mut found = take_all(headers, query);
         let key = found.pop().ok_or(KeyFault::Missing)?;
         match shape(&key) {
             Shape::Ours | Shape::Narrowed if found.iter().all(|other| *other == key) => Ok(Self(key)),
@@ -109,6 +101,27 @@ fn bearer(value: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let colon = pair.iter().position(|byte| *byte == b':')?;
     let (user, password) = (&pair[..colon], &pair[colon + 1..]);
     Some(Zeroizing::new(if password.is_empty() || password == b"x-oauth-basic" { user } else { password }.to_vec()))
+}
+
+/// All that stands where clients put keys, as SHA-256; it stays there.
+pub(super) fn shown(headers: &HeaderMap, query: Option<&str>) -> Vec<[u8; 32]> {
+    let found = take_all(&mut headers.clone(), &mut query.unwrap_or_default().to_owned());
+    found.iter().map(|text| digest(text)).collect()
+}
+
+fn take_all(headers: &mut HeaderMap, query: &mut String) -> Vec<Zeroizing<Vec<u8>>> {
+    let whole = |value: &HeaderValue| Zeroizing::new(value.as_bytes().to_vec());
+    let bearers = headers.get_all(AUTHORIZATION).iter();
+    let mut found: Vec<_> = bearers.map(|value| bearer(value.as_bytes()).unwrap_or_else(|| whole(value))).collect();
+    headers.remove(AUTHORIZATION);
+    // Of all others the whole value is the key.
+    for name in KEY_HEADERS.map(HeaderName::from_static) {
+        found.extend(headers.get_all(&name).iter().map(whole));
+        headers.remove(name);
+    }
+    take_parameters(query, &mut found);
+    take_protocol(headers, &mut found);
+    found
 }
 
 fn take_parameters(query: &mut String, found: &mut Vec<Zeroizing<Vec<u8>>>) {

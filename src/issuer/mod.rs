@@ -292,6 +292,7 @@ impl Issuer {
     pub fn lent(&self, key: &KeyName) -> Result<Listed, LendError> {
         let listed = self.0.parts.vault.meta(key)?;
         match listed.quarantine {
+            _ if listed.decoy => Err(LendError::Unknown(key.clone())),
             None => Ok(listed),
             Some(_) => Err(LendError::Quarantined(key.clone())),
         }

@@ -32,7 +32,7 @@ pub use usage::{Counts, OTHER, Row, Sum, UsageBook, UsageOptions};
 use crate::policy::Taking;
 use crate::{
     clock::{Boottime, Clock},
-    model::{LeaseId, LeaseSummary, Mark, Rate},
+    model::{LeaseId, LeaseSummary, Mark, Principal, Rate},
     sys::{
         lock::{Mutex, MutexGuard},
         process::Process,
@@ -127,6 +127,21 @@ impl Ledger {
     /// Ends a lease whose key somebody else tried. Whether it was live.
     pub fn freeze(&self, lease: LeaseId) -> bool {
         self.book().freeze(lease)
+    }
+
+    /// Ends all leases that were given to this principal, and those on their way to it; how many.
+    pub fn freeze_all(&self, principal: &Principal) -> usize {
+        self.book().freeze_all(|terms| terms.is_of(principal))
+    }
+
+    /// Which of these process numbers own leases.
+    pub fn owners(&self, pids: &[u32]) -> Vec<Process> {
+        self.book().owners.among(pids)
+    }
+
+    /// Ends all leases that one process owns; how many.
+    pub fn freeze_owned(&self, owner: &Process) -> usize {
+        self.book().freeze_owned(owner)
     }
 
     /// Takes one use of a lease and holds what the call may use, all under one lock: of many who race for the last of

@@ -47,6 +47,18 @@ impl Owners {
         self.at(number).map(|owner| &owner.process)
     }
 
+    /// Those of these process numbers that are owners.
+    pub(super) fn among(&self, pids: &[u32]) -> Vec<Process> {
+        let numbers = pids.iter().filter_map(|pid| self.by_pid.get(pid));
+        numbers.filter_map(|number| self.process(*number).cloned()).collect()
+    }
+
+    /// The newest lease of an owner, by the handle that we hold.
+    pub(super) fn first(&self, process: &Process) -> Option<u32> {
+        let owner = self.at(*self.by_pid.get(&process.pid)?)?;
+        Arc::ptr_eq(&owner.process.pidfd, &process.pidfd).then_some(owner.first)
+    }
+
     /// The process number of an owner, for people.
     pub(super) fn pid(&self, number: u32) -> Option<u32> {
         self.at(number).map(|owner| owner.process.pid)

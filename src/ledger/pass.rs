@@ -157,6 +157,27 @@ impl Book {
         number.map(|number| self.remove(number, "frozen")).is_some()
     }
 
+    /// The same for all leases of such terms.
+    pub(super) fn freeze_all(&mut self, whose: impl Fn(&Terms) -> bool) -> usize {
+        let coming = self.clear_rooms(&whose);
+        let all = self.numbers(&whose);
+        for number in &all {
+            self.remove(*number, "frozen");
+        }
+        coming + all.len()
+    }
+
+    /// The same for all leases of one owner.
+    pub(super) fn freeze_owned(&mut self, owner: &Process) -> usize {
+        let at = |number| Some((number, self.slots.at(number)?.of_owner.next));
+        let first = self.owners.first(owner).and_then(at);
+        let all: Vec<u32> = std::iter::successors(first, |(_, next)| at(*next)).map(|(number, _)| number).collect();
+        for number in &all {
+            self.remove(*number, "frozen");
+        }
+        all.len()
+    }
+
     /// Everything that runs on a lease or is on its way to be one ends; the leases themselves stay.
     pub(super) fn cut_all(&mut self) {
         self.cuts.clear();

@@ -1,7 +1,7 @@
 //! What many leases have in common, kept once: at a million leases each byte of one counts.
 
 use crate::{
-    model::{Budget, KeyName, Kind, Scope, Selector},
+    model::{Budget, Fact, KeyName, Kind, Principal, Scope, Selector},
     policy::Risky,
 };
 use std::{
@@ -32,6 +32,16 @@ pub struct Terms {
     pub budget: Budget,
     /// The principal as the rule sees it: whose budget it is.
     pub holder: Arc<str>,
+}
+
+impl Terms {
+    /// Whether they were given to somebody of whom all that was told then is true of this principal. By which socket it
+    /// came is no part of who it is.
+    pub(super) fn is_of(&self, principal: &Principal) -> bool {
+        let told =
+            |text: &String| text.parse::<Selector>().is_ok_and(|it| it.fact == Fact::Socket || principal.is(&it));
+        self.uid == principal.uid && self.peer.iter().all(told)
+    }
 }
 
 /// Terms by number, counted.
@@ -97,5 +107,34 @@ impl Shelf {
             self.kept[number as usize] = None;
             self.free.push(number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_are_of_whom_all_is_true_that_was_told() {
+        let terms = |peer: &[&str]| Terms {
+            key: "a/b".parse().unwrap(),
+            rule: "r".into(),
+            kind: Kind::Virtual,
+            peer: peer.iter().map(ToString::to_string).collect(),
+            uid: 1000,
+            recipient: None,
+            scopes: Vec::new(),
+            risky: Risky::Refused,
+            budget: Budget::default(),
+            holder: "".into(),
+        };
+        let one = ["uid:1000", "gid:1000", "exe:/usr/bin/curl", "socket:gateway"];
+        let selectors: Vec<Selector> = one.iter().map(|text| text.parse().unwrap()).collect();
+        let principal = Principal::imagined(&selectors).unwrap();
+        assert!(terms(&["uid:1000", "gid:1000", "socket:broker"]).is_of(&principal));
+        assert!(terms(&["uid:1000", "exe:/usr/bin/curl"]).is_of(&principal));
+        assert!(!terms(&["uid:1000", "exe:/usr/bin/wget"]).is_of(&principal));
+        assert!(!terms(&["uid:1000", "unit:ci.service"]).is_of(&principal), "of which nothing is known");
+        assert!(!Terms { uid: 1001, ..terms(&[]) }.is_of(&principal));
     }
 }

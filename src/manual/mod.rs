@@ -9,8 +9,10 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("sandboxes", include_str!("sandboxes.md")),
     ("narrow", include_str!("narrow.md")),
     ("audit", include_str!("audit.md")),
+    ("decoys", include_str!("decoys.md")),
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
+    ("suspend", include_str!("suspend.md")),
     ("confinement", include_str!("confinement.md")),
     ("vault-format", include_str!("vault-format.md")),
     ("mistakes", include_str!("mistakes.md")),
@@ -30,10 +32,14 @@ pub mod sandboxes {}
 pub mod narrow {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
+#[doc = include_str!("decoys.md")]
+pub mod decoys {}
 #[doc = include_str!("usage.md")]
 pub mod usage {}
 #[doc = include_str!("systemd.md")]
 pub mod systemd {}
+#[doc = include_str!("suspend.md")]
+pub mod suspend {}
 #[doc = include_str!("confinement.md")]
 pub mod confinement {}
 #[doc = include_str!("vault-format.md")]

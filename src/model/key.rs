@@ -103,6 +103,9 @@ pub struct KeyMeta {
     /// Further values of `--set k=v`, as the recipe names them.
     #[serde(default)]
     pub set: std::collections::BTreeMap<String, String>,
+    /// Whether it is no key but a trap: never lent, and an alarm when somebody tries. No list shows it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decoy: bool,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The words of the house as types: plain data, parsed and not validated, with no I/O, no clock and no async.
 //! Nothing here may decide anything: that is the policy's.
 
+pub mod ancestry;
 pub mod budget;
 pub mod day;
 pub mod finding;
@@ -18,6 +19,7 @@ pub mod shape;
 pub mod span;
 pub mod usage;
 
+pub use ancestry::Ancestry;
 pub use budget::{Budget, Per, Purse, SharedBudget};
 pub use day::Day;
 pub use finding::{Finding, Health};

@@ -2,6 +2,7 @@
 //! errors mean. Pure: it renders requests and reads answers, and never sends one.
 
 mod client;
+mod decoy;
 mod drop;
 mod gateway;
 mod host;
@@ -19,6 +20,7 @@ mod shipped;
 mod text;
 
 pub use client::{BaseUrl, ClientEnv, Guest, Variable};
+pub use decoy::NoLook;
 pub use drop::Dropped;
 pub use gateway::{Address, Gateway, Risk, Way};
 pub use inject::{Encoding, Inject, KEY_HEADERS};

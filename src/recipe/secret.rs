@@ -1,7 +1,7 @@
 //! Whether some bytes can be a key of a provider, before they are stored. It never quotes them, and refuses only what is
 //! surely something else.
 
-use super::{Recipe, read};
+use super::{Recipe, decoy::Look, read};
 use serde::Deserialize;
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -14,6 +14,9 @@ pub(super) struct SecretShape {
     check: Check,
     #[serde(default)]
     refuse: Vec<RefusedPrefix>,
+    /// How they look, for decoys.
+    #[serde(default)]
+    pub(super) decoy: Option<Look>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]

@@ -7,9 +7,10 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Pid, getpid, getppid};
 
 use super::signals::all;
@@ -23,14 +24,53 @@ pub fn dies_with_us(command: &mut Command) -> &mut Command {
 }
 
 /// The same from within a child.
-pub(super) fn bind(starter: Pid) -> Result<(), Errno> {
+fn bind(starter: Pid) -> Result<(), Errno> {
     set_pdeathsig(Signal::SIGKILL)?;
     // Whoever started us may be gone already; then no signal comes any more.
     if getppid() == starter { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
+/// What a service manager and a terminal tell the daemon and its children alike, while the daemon is still to be served.
+const IGNORED: [Signal; 5] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGPIPE];
+
+/// Makes a forked child one that is posted: it ends with its starter and by nothing else, and has one descriptor.
+pub(super) fn settle(starter: Pid, fd: RawFd) -> Result<(), Errno> {
+    bind(starter)?;
+    for ignored in IGNORED {
+        // SAFETY: to ignore a signal runs no code of ours.
+        unsafe { signal(ignored, SigHandler::SigIgn) }?;
+    }
+    keep_only(fd);
+    let _ = nix::unistd::chdir("/");
+    Ok(())
+}
+
+/// Puts nothing where a program looks for stdin, stdout and stderr, once [`keep_only`] has closed them.
+pub(super) fn null_stdio() -> Result<(), Errno> {
+    for _ in 0..3 {
+        std::mem::forget(nix::fcntl::open("/dev/null", OFlag::O_RDWR, nix::sys::stat::Mode::empty())?);
+    }
+    Ok(())
+}
+
+/// Has what `command` starts ignore no signal, and see the limit on open files that programs expect: select(2).
+pub(super) fn begins_afresh(command: &mut Command) -> &mut Command {
+    let begin = || {
+        for ignored in IGNORED {
+            // SAFETY: the default action runs no code of ours.
+            unsafe { signal(ignored, SigHandler::SigDfl) }?;
+        }
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(1024), hard);
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls and allocates nothing.
+    unsafe { command.pre_exec(begin) }
+}
+
 /// Closes every descriptor but one.
-pub(super) fn keep_only(fd: RawFd) {
+fn keep_only(fd: RawFd) {
     let close = |first: RawFd, last: libc::c_uint| {
         // SAFETY: no pointers; nothing uses what is closed, since this process goes on with `fd` alone.
         unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };

@@ -34,8 +34,7 @@ pub struct ConfineError {
     errno: Errno,
 }
 
-/// Makes the process undumpable, forbids core files, new privileges and memory that is written and then run, and sets
-/// the umask to 077. First line of main.
+/// Makes the process undumpable, forbids core files and new privileges, and sets the umask to 077. First line of main.
 ///
 /// # Errors
 /// The kernel refused a step: don't read keys.
@@ -43,14 +42,14 @@ pub fn harden(dumpable: Dumpable) -> Result<(), ConfineError> {
     dumpable.set()?;
     step("RLIMIT_CORE", setrlimit(Resource::RLIMIT_CORE, 0, 0))?;
     step("PR_SET_NO_NEW_PRIVS", nix::sys::prctl::set_no_new_privs())?;
-    refuse_new_code();
     umask(Mode::from_bits_truncate(0o077));
     Ok(())
 }
 
-/// No page that was ever writable becomes executable: PR_SET_MDWE, Linux 6.3. Older kernels go on without.
+/// No page that was ever writable becomes executable: PR_SET_MDWE, Linux 6.3. Older kernels go on without. Children and
+/// what they run inherit it: who compiles as it runs (a browser, node) could not.
 #[allow(unsafe_code)]
-fn refuse_new_code() {
+pub fn refuse_new_code() {
     const NONE: libc::c_ulong = 0;
     // SAFETY: no pointers.
     unsafe { libc::prctl(libc::PR_SET_MDWE, libc::c_ulong::from(libc::PR_MDWE_REFUSE_EXEC_GAIN), NONE, NONE, NONE) };

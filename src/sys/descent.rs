@@ -26,6 +26,15 @@ pub fn descends(process: &ProcDir, ancestor: u32) -> Result<bool, ProcError> {
     Err(ProcError::Deep { pid: process.pid() })
 }
 
+/// The process and those above it, the nearest first. It ends where one can't be looked at, and at [`DEEPEST`].
+pub fn ancestry(pid: i32) -> impl Iterator<Item = ProcDir> {
+    let above = |process: &ProcDir| match process.parent() {
+        Ok(number @ 1..) => ProcDir::open(number).ok(),
+        _ => None,
+    };
+    std::iter::successors(ProcDir::open(pid).ok(), above).take(DEEPEST)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
@@ -54,6 +63,8 @@ mod tests {
         let grandchild = ProcDir::open(line.trim().parse().unwrap()).unwrap();
         assert!(descends(&grandchild, one.id()).unwrap() && descends(&grandchild, std::process::id()).unwrap());
         assert!(!descends(&grandchild, other.id()).unwrap());
+        let above: Vec<_> = ancestry(grandchild.pid()).map(|process| process.pid().unsigned_abs()).collect();
+        assert_eq!(above[1..3], [one.id(), std::process::id()]);
         assert!(!descends(&ProcDir::own().unwrap(), std::process::id()).unwrap(), "nobody descends from itself");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(grandchild.pid()), nix::sys::signal::Signal::SIGKILL)
             .unwrap();

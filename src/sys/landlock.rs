@@ -25,9 +25,12 @@ mod right {
     pub(super) const READ_DIR: u64 = 1 << 3;
     pub(super) const REMOVE_DIR: u64 = 1 << 4;
     pub(super) const REMOVE_FILE: u64 = 1 << 5;
+    pub(super) const MAKE_CHAR: u64 = 1 << 6;
     pub(super) const MAKE_DIR: u64 = 1 << 7;
     pub(super) const MAKE_REG: u64 = 1 << 8;
     pub(super) const MAKE_SOCK: u64 = 1 << 9;
+    pub(super) const MAKE_BLOCK: u64 = 1 << 11;
+    pub(super) const REFER: u64 = 1 << 13;
     pub(super) const TRUNCATE: u64 = 1 << 14;
     /// Those that a rule for a file may name; all others are about directories.
     pub(super) const OF_FILES: u64 = WRITE_FILE | READ_FILE | TRUNCATE;
@@ -101,6 +104,24 @@ pub fn version() -> Result<u32, Errno> {
 }
 
 impl Ruleset {
+    /// A ruleset for a process that goes about its own business: whoever is bounded by any can't look into a process
+    /// outside (ptrace(2)), and by this one can't signal it either, nor make a device. All else is as before.
+    ///
+    /// # Errors
+    /// As [`version`].
+    pub fn apart() -> Result<Self, Errno> {
+        let version = version()?;
+        let scopes = if version >= 6 { SCOPE_SIGNALS } else { 0 };
+        // Every ruleset forbids to move files between directories, unless it allows that: landlock(7).
+        let moved = if version >= 2 { right::REFER } else { 0 };
+        let files = right::MAKE_CHAR | right::MAKE_BLOCK | moved;
+        let ruleset = Self::made(version, Handled { files, ports: 0, scopes })?;
+        if moved > 0 {
+            ruleset.allow_below(Path::new("/"), moved)?;
+        }
+        Ok(ruleset)
+    }
+
     /// A ruleset that allows nothing yet, of all that this kernel's version can forbid.
     ///
     /// # Errors
@@ -110,16 +131,19 @@ impl Ruleset {
         let since = |first: u32, what: u64| if version >= first { what } else { 0 };
         let only = |wanted: bool, what: u64| if wanted { what } else { 0 };
         // 13 rights from the beginning; then moving between directories, truncating, ioctl of devices.
-        let files = 0x1fff | since(2, 1 << 13) | since(3, right::TRUNCATE) | since(5, 1 << 15);
+        let files = 0x1fff | since(2, right::REFER) | since(3, right::TRUNCATE) | since(5, 1 << 15);
         let ports = since(4, BIND_TCP | only(bounds.ports, CONNECT_TCP));
         let scopes = since(6, SCOPE_SIGNALS | only(bounds.abstract_sockets, SCOPE_ABSTRACT_SOCKETS));
-        let handled = Handled { files, ports, scopes };
+        Self::made(version, Handled { files, ports, scopes })
+    }
+
+    fn made(version: u32, handled: Handled) -> Result<Self, Errno> {
         let (at, size) = (&raw const handled, size_of::<Handled>());
         // SAFETY: `at` points to `size` readable bytes; kernels that know fewer fields want the others to be zero.
         let fd = Errno::result(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, at, size, 0) })?;
         let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
         // SAFETY: the kernel just gave us this descriptor, nobody else has it.
-        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, version, files })
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) }, version, files: handled.files })
     }
 
     /// Whether this kernel can bound ports.
@@ -132,13 +156,17 @@ impl Ruleset {
     /// # Errors
     /// The kernel takes no rule for it.
     pub fn allow(&self, path: &Path, access: Access) -> Result<(), Errno> {
+        self.allow_below(path, access.rights())
+    }
+
+    fn allow_below(&self, path: &Path, rights: u64) -> Result<(), Errno> {
         let parent = match open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(parent) => parent,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => return Ok(()),
             Err(errno) => return Err(errno),
         };
         let is_directory = SFlag::from_bits_truncate(fstat(&parent)?.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR;
-        let may = access.rights() & self.files & if is_directory { u64::MAX } else { right::OF_FILES };
+        let may = rights & self.files & if is_directory { u64::MAX } else { right::OF_FILES };
         let rule = Beneath { allowed: may, parent: parent.as_raw_fd() };
         const BENEATH: libc::c_int = 1;
         self.add(BENEATH, (&raw const rule).cast())

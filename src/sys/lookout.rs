@@ -4,25 +4,22 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg,
-    setsockopt, socketpair, sockopt,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, setsockopt, socketpair, sockopt,
 };
 use nix::sys::stat::Mode;
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{ForkResult, fork};
 use tracing::error;
 
-use super::{child, holders, seccomp};
+use super::{child, holders, passing, seccomp};
 
 /// What can be asked. Processes go by their number: whoever asks makes sure, after the answer, that it still was theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,14 +135,7 @@ fn look(question: Question) -> Result<Sight, Errno> {
 
 /// The child's whole life: it ends with the process that posted it.
 fn stand(socket: &OwnedFd, us: nix::unistd::Pid) -> Result<(), Errno> {
-    child::bind(us)?;
-    for ignored in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGPIPE] {
-        // A service manager and a terminal tell the daemon and its children alike; the daemon is still to be served.
-        // SAFETY: to ignore a signal runs no code of ours.
-        unsafe { signal(ignored, SigHandler::SigIgn) }?;
-    }
-    child::keep_only(socket.as_raw_fd());
-    let _ = nix::unistd::chdir("/");
+    child::settle(us, socket.as_raw_fd())?;
     let _ = nix::sys::prctl::set_name(c"sixty-lookout");
     match seccomp::confine(seccomp::Program::Lookout) {
         // A kernel without filters: the daemon finds that out too, and tells.
@@ -260,19 +250,8 @@ impl Line {
 
     fn hear(&self, most: usize) -> Result<(Vec<i32>, Option<File>), Errno> {
         let mut told = vec![0; 4 * (TOLD + most)];
-        let mut room = cmsg_space!(RawFd);
-        let mut into = [IoSliceMut::new(&mut told)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let heard = recvmsg::<()>(self.socket.as_raw_fd(), &mut into, Some(&mut room), flags)?;
-        let mut file = None;
-        for with in heard.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(fds) = with {
-                // SAFETY: the kernel just gave us these descriptors, nobody else has them.
-                file = fds.into_iter().map(|fd| unsafe { File::from_raw_fd(fd) }).next_back();
-            }
-        }
-        let len = heard.bytes;
-        Ok((words(&told[..len]), file))
+        let (len, passed) = passing::receive(self.socket.as_fd(), &mut told)?;
+        Ok((words(&told[..len]), passed.into_iter().next_back().map(File::from)))
     }
 }
 
@@ -291,7 +270,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
     use std::process::{Child, Command, Stdio};
 
-    use nix::sys::signal::kill;
+    use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
     use super::super::landlock::{Access, Bounds, Ruleset};

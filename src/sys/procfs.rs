@@ -18,6 +18,8 @@ use super::lookout::{self, Question};
 
 /// No file that is read here comes near this, in bytes.
 const BOUND: u64 = 64 * 1024;
+/// Bytes of a command line.
+const COMMAND: u64 = 2048;
 const DELETED: &[u8] = b" (deleted)";
 
 /// Why a fact is not to be had.
@@ -223,6 +225,19 @@ impl ProcDir {
     /// See [`ProcError`].
     pub fn comm(&self) -> Result<String, ProcError> {
         self.parsed("comm", |text| Some(text.strip_suffix('\n').unwrap_or(text).to_owned()))
+    }
+
+    /// The words of its command line, of which it may make what it likes: for people's eyes, never for a rule. The first
+    /// [`COMMAND`] bytes of them.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn command(&self) -> Result<Vec<Vec<u8>>, ProcError> {
+        let mut text = Vec::new();
+        let read = self.open_below("cmdline", OFlag::O_RDONLY)?.take(COMMAND).read_to_end(&mut text);
+        read.map_err(|error| self.fault("cmdline", error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
+        let words = text.strip_suffix(b"\0").unwrap_or(&text);
+        Ok(if words.is_empty() { Vec::new() } else { words.split(|b| *b == 0).map(<[u8]>::to_vec).collect() })
     }
 
     /// What is asked for by the number was of this process if its directory still is there afterwards.

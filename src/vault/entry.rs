@@ -28,7 +28,12 @@ pub(super) struct Entry {
     pub(super) meta: KeyMeta,
     pub(super) key: Arc<Secret>,
     pub(super) quarantine: Option<Quarantine>,
+    /// A decoy's SHA-256; of a key nobody keeps that.
+    pub(super) trap: Option<Trap>,
 }
+
+/// What a decoy is known again by, wherever it is shown.
+pub(super) type Trap = [u8; 32];
 
 /// A key that its provider refused: not lent until it is lifted. Lives in memory only, locks outlasted: after a restart
 /// the next mint finds it out again.
@@ -48,6 +53,9 @@ pub struct Listed {
     pub meta: KeyMeta,
     /// Set when its provider refused it.
     pub quarantine: Option<Quarantine>,
+    /// Whether it is a decoy: for those who set it, and in no list.
+    #[serde(skip)]
+    pub decoy: bool,
 }
 
 /// A key in a page of its own, of which no more is known than its fingerprint.
@@ -63,7 +71,8 @@ impl Kept {
 
     /// The fingerprint is its own, whatever `meta` says.
     pub(super) fn entry(self, meta: KeyMeta) -> Entry {
-        Entry { meta: KeyMeta { fingerprint: self.fingerprint, ..meta }, key: self.key, quarantine: None }
+        let trap = meta.decoy.then(|| self.key.expose(|key| Sha256::digest(key).into()));
+        Entry { meta: KeyMeta { fingerprint: self.fingerprint, ..meta }, key: self.key, quarantine: None, trap }
     }
 }
 
@@ -83,7 +92,8 @@ impl Entry {
     }
 
     pub(super) fn listed(&self) -> Listed {
-        Listed { meta: self.meta.clone(), quarantine: self.quarantine.clone() }
+        let meta = KeyMeta { decoy: false, ..self.meta.clone() };
+        Listed { meta, quarantine: self.quarantine.clone(), decoy: self.meta.decoy }
     }
 }
 
@@ -97,17 +107,25 @@ pub(super) fn mark(name: &KeyName, fingerprint: &Fingerprint) -> Mark {
 
 /// The first 16 hex digits of the key's SHA-256: 64 bits, too few to find a random key by, enough to tell two apart.
 pub fn fingerprint(key: &[u8]) -> Fingerprint {
-    let hash = scrub::apart(|| Sha256::digest(key));
-    Fingerprint(hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    told(&scrub::apart(|| Sha256::digest(key)))
+}
+
+/// The same of a SHA-256.
+pub(super) fn told(hash: &[u8]) -> Fingerprint {
+    Fingerprint(hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Whether a provider still has room for this key. A key without an account or workspace is in the one called
 /// `default`, whichever the provider means by that.
 pub(super) fn room_for(meta: &KeyMeta, entries: &Entries, limits: Limits) -> Result<(), ChangeError> {
+    if meta.decoy {
+        return Ok(());
+    }
     let (provider, account, workspace) = seat(meta);
     let mut workspaces = BTreeSet::new();
     let mut keys = 0;
-    for entry in entries.values() {
+    // No provider knows of a decoy.
+    for entry in entries.values().filter(|entry| !entry.meta.decoy) {
         let (its_provider, its_account, its_workspace) = seat(&entry.meta);
         if (its_provider, its_account) == (provider, account) {
             workspaces.insert(its_workspace);
@@ -148,6 +166,7 @@ pub(super) mod tests {
             last_used: None,
             fingerprint: Fingerprint(String::new()),
             set: BTreeMap::new(),
+            decoy: false,
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! The file's format, what it keeps from whom and a test vector are in the manual (`sixty manual vault-format`).
 
+mod decoy;
 mod delay;
 mod derive;
 mod entry;
@@ -31,7 +32,7 @@ use crate::{
     secret::Secret,
 };
 use delay::Delay;
-use entry::{Entry, KEY_MAX, Kept, Mark};
+use entry::{Entry, KEY_MAX, Kept, Mark, Trap};
 use files::Files;
 use state::{Open, Since, State};
 use std::{
@@ -65,6 +66,8 @@ pub struct Vault {
     writing: Arc<tokio::sync::Mutex<()>>,
     /// Quarantines of the keys that are locked away, by what may be known of those. Taken under `state` alone.
     quarantined: Mutex<BTreeMap<Mark, Quarantine>>,
+    /// Decoys of the keys that are locked away.
+    traps: Mutex<Vec<Trap>>,
 }
 
 /// A change that is on the disk.
@@ -130,6 +133,7 @@ impl Vault {
         let taken = {
             let mut state = self.state();
             if let Some(open) = state.open.as_ref() {
+                *self.traps() = open.entries.values().filter_map(|entry| entry.trap).collect();
                 *self.quarantined() = open.entries.values().filter_map(Entry::quarantined).collect();
             }
             state.lock()
@@ -263,6 +267,7 @@ impl Vault {
             state: Arc::default(),
             writing: Arc::default(),
             quarantined: Mutex::default(),
+            traps: Mutex::default(),
         }
     }
 

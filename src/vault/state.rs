@@ -105,6 +105,8 @@ impl Open {
 
     pub(super) fn lent(&mut self, permit: &Permit) -> Result<&Entry, LendError> {
         match self.entry(permit.key())? {
+            // Whoever comes so far hears what they would of no key at all.
+            entry if entry.meta.decoy => Err(LendError::Unknown(entry.meta.name.clone())),
             entry if entry.quarantine.is_none() => Ok(entry),
             entry => Err(LendError::Quarantined(entry.meta.name.clone())),
         }

@@ -2,7 +2,7 @@
 //! it may hold a secret in the wrong field.
 
 use crate::{
-    model::{KeyName, Malformed, Object},
+    model::{KeyName, Kind, Malformed, Object},
     secret::Secret,
 };
 use serde::{Deserialize, de::DeserializeOwned};
@@ -34,6 +34,29 @@ pub struct KeyPut {
     /// Further values, as the recipe names them.
     #[serde(default)]
     pub set: BTreeMap<String, String>,
+}
+
+/// `PUT /v1/decoys/NAME`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecoyPut {
+    /// The recipe's name.
+    pub provider: String,
+    /// What it looks like: the provider's own (left out) or a virtual key.
+    #[serde(default)]
+    pub kind: Option<Kind>,
+    /// See `Place`.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// See `Place`.
+    #[serde(default)]
+    pub workspace: Option<String>,
+    /// See `Place`.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Who would pay.
+    #[serde(default)]
+    pub owner: Option<String>,
 }
 
 /// `POST /v1/keys/NAME/rotate`.

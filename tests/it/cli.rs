@@ -8,7 +8,7 @@ use crate::{
 use serde_json::Value;
 
 /// Every command that has a help of its own.
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 34] = [
     "",
     "demo",
     "init",
@@ -21,6 +21,10 @@ const COMMANDS: [&str; 30] = [
     "key show",
     "key rotate",
     "key remove",
+    "decoy",
+    "decoy add",
+    "decoy list",
+    "decoy remove",
     "key test",
     "mint",
     "exec",
@@ -42,12 +46,15 @@ const COMMANDS: [&str; 30] = [
 ];
 
 /// Commands that ask a daemon, with what they need on stdin.
-const ASKING: [&str; 17] = [
+const ASKING: [&str; 20] = [
     "key list",
     "key show a",
     "key rotate a",
     "key remove a",
     "key test a",
+    "decoy add a --provider p",
+    "decoy list",
+    "decoy remove a",
     "mint a",
     "exec a -- true",
     "leases",

@@ -93,7 +93,7 @@ fn a_vault_that_nobody_uses_locks_itself() {
     let (clock, winder) = sixty::clock::Clock::manual(1_800_000_000);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let broker = by_hand(folder.path(), &clock).await;
+        let (broker, _) = by_hand(folder.path(), &clock).await;
         broker.unlock(None, None, sixty::broker::Rollback::Refuse).await.unwrap();
         winder.advance(Duration::from_secs(59));
         broker.lock_if_idle();
@@ -128,8 +128,8 @@ fn impatient() -> sixty::upstream::UpstreamOptions {
     }
 }
 
-/// A broker made of its parts, on a clock that stands still.
-async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty::broker::Broker {
+/// A broker made of its parts, on a clock that stands still, and its ledger.
+pub async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> (sixty::broker::Broker, Ledger) {
     use sixty::{
         attest::{AttestOptions, Attestor},
         audit::{Audit, AuditOptions, Sync},
@@ -170,9 +170,12 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
     let attestor = Attestor::new(AttestOptions { exe_bytes: 1 << 20, exe_hashes: 1, tcp_lookups: 1 });
     let (usage, _) = UsageBook::open(UsageOptions { file: None, rows: 9, days: 9 });
     let (prices, rules, budgets) = Default::default();
-    let parts = Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock: clock.clone(), rules, budgets };
+    let (kept, clock) = (ledger.clone(), clock.clone());
+    let parts = Parts { attestor, vault, issuer, ledger, usage, prices, audit, clock, rules, budgets };
     let options = BrokerOptions {
         confinement: "none",
+        alarm: None,
+        on_suspend: sixty::broker::OnSuspend::Kept,
         refusals_per_uid: "600/min".parse().unwrap(),
         connections_per_uid: 9,
         owner: nix::unistd::geteuid().as_raw(),
@@ -181,5 +184,5 @@ async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> sixty
         unlock: Some(Box::new(with)),
         reload: Box::new(|| Err("no".into())),
     };
-    Broker::new(parts, options)
+    (Broker::new(parts, options), kept)
 }

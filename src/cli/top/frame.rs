@@ -72,6 +72,8 @@ struct Status {
     leases: Leases,
     quarantined: Vec<String>,
     echoed: Vec<String>,
+    #[serde(default)]
+    alarms: Alarms,
     answers: Answers,
 }
 
@@ -91,6 +93,12 @@ struct Policy {
 struct Leases {
     live: u64,
     frozen: u64,
+}
+
+/// A daemon of an earlier version tells of none.
+#[derive(Default, Deserialize)]
+struct Alarms {
+    raised: u64,
 }
 
 #[derive(Deserialize)]
@@ -154,13 +162,14 @@ impl Watch {
 
 impl Frame {
     fn of(status: Status, time: u64, by: String, rows: Vec<Line>) -> Self {
-        let Status { vault, policy, leases, .. } = status;
+        let Status { vault, policy, leases, alarms, .. } = status;
         let named = |what: &str, keys: &[String]| (!keys.is_empty()).then(|| format!("{what}: {}", keys.join(", ")));
         let warnings = [
             policy.fault.map(|_| "the last reload was not taken: see `sixty check`".to_owned()),
             named("quarantined", &status.quarantined),
             named("sent back by their provider", &status.echoed),
             (leases.frozen > 0).then(|| format!("frozen since the start: {}", leases.frozen)),
+            (alarms.raised > 0).then(|| format!("alarms since the start: {}: see `sixty status`", alarms.raised)),
         ];
         Self {
             time,
@@ -291,11 +300,12 @@ mod tests {
         let told = serde_json::json!({
             "ready": false, "vault": {"state": "locked", "keys": null}, "policy": {"rules": 1, "fault": "x"},
             "leases": {"live": 0, "frozen": 2}, "quarantined": ["a/b"], "echoed": ["c/d\u{1b}[2J"],
+            "alarms": {"raised": 1},
         });
         let text = shown(&Frame::of(status(told), 1, "key".into(), Vec::new()));
         let want = "sixty 0.1.0  locked, 1 rules  up 3m 20s\n0 leases live, 4 refusals since the start\n\
             the last reload was not taken: see `sixty check`\nquarantined: a/b\n\
-            sent back by their provider: c/d\\u{1b}[2J\nfrozen since the start: 2\n\n\
+            sent back by their provider: c/d\\u{1b}[2J\nfrozen since the start: 2\nalarms since the start: 1: see `sixty status`\n\n\
             nothing is live, and nothing was used today\n";
         assert_eq!(text, want);
     }

@@ -6,7 +6,7 @@ use crate::{
 };
 use nix::{
     sys::statvfs::statvfs,
-    unistd::{Uid, geteuid},
+    unistd::{AccessFlags, Uid, access, geteuid},
 };
 use std::{
     fs::Metadata,
@@ -43,6 +43,17 @@ pub(super) fn all(paths: &Paths) -> Vec<Finding> {
     ]);
     findings.extend(room(&paths.state));
     findings
+}
+
+/// A program that the config names.
+pub(super) fn runs(program: &Path) -> Finding {
+    let name = program.display();
+    match access(program, AccessFlags::X_OK) {
+        Ok(()) => Finding::good("program", format!("{name} can be run")),
+        Err(errno) => {
+            Finding::bad("program", format!("{name}: {}", errno.desc()), "name one that the daemon's user may run")
+        }
+    }
 }
 
 /// A file or folder of ours on which others have none of the rights in `closed`.
@@ -106,6 +117,14 @@ mod tests {
             let finding = place("vault", &path, closed);
             assert_eq!(finding.health, health, "{mode:o}");
             assert_eq!(finding.advice.is_some_and(|said| said.starts_with(advice.unwrap())), advice.is_some());
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_bad() {
+        assert_eq!(runs(Path::new("/bin/sh")).health, Health::Good);
+        for none in ["/not/there", "/etc/passwd"] {
+            assert_eq!(runs(Path::new(none)).health, Health::Bad, "{none}");
         }
     }
 
