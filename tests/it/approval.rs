@@ -156,12 +156,14 @@ fn silence_is_a_no_and_is_nobodys_request_time() {
     assert!(began.elapsed() >= Duration::from_millis(4900), "{:?}", began.elapsed());
     assert!(world.asking().is_empty());
     assert_eq!(world.decisions()[0]["reason"], "nobody approved it in time");
-    // A yes that comes after the request's own time is still one.
-    one.cue();
+    // A yes that comes after the request's own time is still one; and who waits is told what for.
+    let waits = minting(&world, "dashscope/main");
     world.asked(1);
     std::thread::sleep(Duration::from_millis(3500));
     world.says(true);
-    assert!(one.says().starts_with("201 "));
+    let waited = waits.wait_with_output().unwrap();
+    assert!(waited.status.success() && !waited.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&waited.stderr).contains("`sixty approve` answers"), "{waited:?}");
 }
 
 #[test]

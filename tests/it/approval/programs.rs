@@ -5,10 +5,15 @@ use crate::{
     harness::{World, soon},
     needs::has,
 };
-use nix::{pty::openpty, unistd::ttyname};
+use nix::{
+    poll::{PollFd, PollFlags, poll},
+    pty::openpty,
+    unistd::ttyname,
+};
 use std::{
     fs::File,
     io::{Read, Write},
+    os::fd::AsFd,
     os::unix::fs::PermissionsExt,
     time::Duration,
 };
@@ -102,6 +107,8 @@ fn typed(terminal: &mut File, until: &str, keys: &str) -> String {
     let mut shown = Vec::new();
     while !String::from_utf8_lossy(&shown).contains(until) {
         let mut some = [0; 4096];
+        let ready = poll(&mut [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)], 20_000_u16).unwrap();
+        assert_eq!(ready, 1, "nothing more was shown: {}", String::from_utf8_lossy(&shown));
         let read = terminal.read(&mut some).unwrap();
         shown.extend(&some[..read]);
     }
