@@ -24,6 +24,8 @@ pub use hyper::Method;
 
 /// How long one answer may take: a wrong passphrase is slowed down to 10 s, a mint is over well before this.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where a person may be asked first, who has 10 minutes at most.
+const PATIENCE_WITH_PEOPLE: Duration = Duration::from_secs(11 * 60);
 /// The largest answer that is read into memory, in bytes.
 const MAX_ANSWER: usize = 256 * 1024 * 1024;
 /// The longest line of a stream, in bytes.
@@ -47,10 +49,12 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// It listens, but says nothing.
-    #[error("the daemon on {path} did not answer within {} s", PATIENCE.as_secs())]
+    #[error("the daemon on {path} did not answer within {} s", within.as_secs())]
     TimedOut {
         /// The socket.
         path: PathBuf,
+        /// How long it was waited for.
+        within: Duration,
     },
     /// The connection ended in the middle of an answer, or what came was not HTTP.
     #[error("the daemon on {path} broke off its answer: {fault}")]
@@ -75,17 +79,24 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
+    patience: Duration,
 }
 
 impl Client {
     /// A client of the broker socket.
     pub fn broker(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), patience: PATIENCE }
     }
 
     /// A client of the control socket, which is its owner's alone.
     pub fn control(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), patience: PATIENCE }
+    }
+
+    /// The same for a request that may have to wait for a person's yes.
+    #[must_use]
+    pub fn patient(&self) -> Self {
+        Self { patience: PATIENCE_WITH_PEOPLE, ..self.clone() }
     }
 
     /// The socket.
@@ -129,8 +140,8 @@ impl Client {
     }
 
     async fn within<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
-        let late = |_| ClientError::TimedOut { path: self.path.clone() };
-        tokio::time::timeout(PATIENCE, work).await.map_err(late)?
+        let late = |_| ClientError::TimedOut { path: self.path.clone(), within: self.patience };
+        tokio::time::timeout(self.patience, work).await.map_err(late)?
     }
 
     async fn send(

@@ -122,7 +122,7 @@ impl About {
 
 /// `GET /v1/status`.
 pub fn status(broker: &Broker, about: &About) -> Value {
-    let Status { vault, policy, leases, audit, quarantined, echoed, answers } = broker.status();
+    let Status { vault, policy, leases, approvals, audit, quarantined, echoed, answers } = broker.status();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -137,6 +137,7 @@ pub fn status(broker: &Broker, about: &About) -> Value {
         "confinement": about.confinement.now(),
         "memory": { "protection": protection(), "readable": about.readable },
         "leases": leases,
+        "approvals": approvals,
         "audit": audit,
         "quarantined": quarantined,
         "echoed": echoed,
@@ -182,6 +183,8 @@ pub fn metrics(broker: &Broker, about: &About) -> String {
     );
     let whole = about.confinement.now().is_whole();
     gauge(&mut registry, "confined", "1 while every confinement is in force", u64::from(whole));
+    let waiting = status.approvals.waiting as u64;
+    gauge(&mut registry, "approvals_waiting", "Questions that wait for a person", waiting);
     counter(
         &mut registry,
         "leases_frozen",

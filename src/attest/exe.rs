@@ -28,7 +28,7 @@ pub(super) struct FileId {
 }
 
 impl FileId {
-    fn of(meta: &Metadata) -> Self {
+    pub(super) fn of(meta: &Metadata) -> Self {
         Self {
             device: meta.dev(),
             inode: meta.ino(),

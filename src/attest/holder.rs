@@ -81,7 +81,7 @@ impl Attestor {
     }
 }
 
-fn holds(peer: &Peer, owner: &Process) -> Result<(), HolderError> {
+pub(super) fn holds(peer: &Peer, owner: &Process) -> Result<(), HolderError> {
     let gone = || HolderError::Gone(peer.pid());
     if peer.pid() != owner.pid && !peer.proof.stands(peer, owner) {
         let places = Places::of(peer, owner);

@@ -4,12 +4,16 @@
 mod ancestry;
 mod exe;
 mod holder;
+mod instance;
 mod parent;
+mod portrait;
 mod tcp;
 mod unit;
 
 pub use holder::HolderError;
+pub use instance::Instance;
 pub use parent::ParentError;
+pub use portrait::{Kin, Portrait};
 
 use crate::{
     model::{Fact, Principal},

@@ -145,7 +145,7 @@ mod tests {
 
     async fn decide(audit: &Audit, request: u64) -> Result<(), AuditError> {
         let (permit, principal) = (permit("dashscope/main"), principal("/usr/bin/curl"));
-        let judged = Judged::Permit(&permit);
+        let judged = Judged::Permit(&permit, None);
         audit.decide(&Decision { request: RequestId(request), principal: &principal, judged }).await
     }
 

@@ -63,6 +63,7 @@ pub(super) fn permit(key: &str) -> Permit {
         bearer: Bearer::NotEnough,
         recipients: Vec::new(),
         theft: Default::default(),
+        approve: Default::default(),
         budget: Default::default(),
     };
     let request = serde_json::from_value(serde_json::json!({ "key": key })).unwrap();
@@ -80,7 +81,7 @@ pub(super) fn open(dir: &Dir) -> Audit {
 
 pub(super) fn decide(audit: &Audit, request: u64) -> Result<(), AuditError> {
     let (permit, principal) = (permit("dashscope/main"), principal("/usr/bin/curl"));
-    let judged = Judged::Permit(&permit);
+    let judged = Judged::Permit(&permit, None);
     at_once(audit.decide(&Decision { request: RequestId(request), principal: &principal, judged }))
 }
 

@@ -3,10 +3,10 @@
 
 use super::chain::{Hash, Link};
 use super::fields::Fields;
-use super::record::{Action, Decision, Judged, KeyChange, Outcome, Verdict, Which};
+use super::record::{Action, Approval, Decision, Judged, KeyChange, Outcome, Verdict, Which};
 use super::stamp::Stamp;
 use super::text::Text;
-use crate::model::{Owner, Principal};
+use crate::model::{Approver, Owner, Principal};
 use crate::policy::{Denial, Permit};
 use serde::Serialize;
 
@@ -92,13 +92,17 @@ fn name(body: &Body<'_>) -> &'static str {
 fn write_decision(line: &mut Fields<'_>, decision: &Decision<'_>) {
     line.shown("request", &decision.request);
     match decision.judged {
-        Judged::Permit(permit) => write_permit(line, permit),
-        Judged::Use { permit, lease, node } => {
+        Judged::Permit(permit, approval) => {
+            write_permit(line, permit);
+            line.some(approval, write_approval);
+        }
+        Judged::Use { permit, lease, node, approval } => {
             line.word("verdict", "use");
             line.word("key", permit.key().as_str());
             line.text("rule", permit.rule().into());
             line.shown("lease", &lease);
             line.some(node, |line, node| line.shown("node", &node));
+            line.some(approval, write_approval);
         }
         Judged::Redeem { lease, key, rule } => {
             line.word("verdict", "redeem");
@@ -110,6 +114,13 @@ fn write_decision(line: &mut Fields<'_>, decision: &Decision<'_>) {
             line.word("verdict", "denied");
             line.word("key", key.as_str());
             write_denial(line, denial);
+        }
+        Judged::Unapproved { key, rule, why, by } => {
+            line.word("verdict", "denied");
+            line.word("key", key.as_str());
+            line.text("reason", why.into());
+            line.text("rule", rule.into());
+            line.some(by, |line, by| line.nested("by", |line| write_approver(line, by)));
         }
         Judged::Refused { key, code } => {
             line.word("verdict", "refused");
@@ -141,6 +152,21 @@ fn write_permit(line: &mut Fields<'_>, permit: &Permit) {
     if permit.ticket() {
         line.word("as", "ticket");
     }
+}
+
+fn write_approval(line: &mut Fields<'_>, approval: Approval) {
+    line.nested("approved", |line| {
+        write_approver(line, approval.by);
+        if approval.remembered {
+            line.word("as", "remembered");
+        }
+    });
+}
+
+fn write_approver(line: &mut Fields<'_>, by: Approver) {
+    line.word("how", by.how);
+    line.number("uid", by.uid);
+    line.some(by.pid, |line, pid| line.number("pid", pid));
 }
 
 fn write_denial(line: &mut Fields<'_>, denial: &Denial) {
@@ -288,7 +314,7 @@ mod tests {
     fn a_decision_reads_as_the_manual_says() {
         let permit = fixture::permit("dashscope/main");
         let who = fixture::principal("/usr/bin/curl");
-        let decision = Decision { request: RequestId(255), principal: &who, judged: Judged::Permit(&permit) };
+        let decision = Decision { request: RequestId(255), principal: &who, judged: Judged::Permit(&permit, None) };
         assert_eq!(
             line(&Body::Decision(&decision)),
             concat!(
@@ -299,6 +325,19 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn who_approved_and_who_did_not_is_told() {
+        let (permit, who) = (fixture::permit("dashscope/main"), fixture::principal("/usr/bin/curl"));
+        let told = |judged| line(&Body::Decision(&Decision { request: RequestId(255), principal: &who, judged }));
+        let by = Approver { how: "control", uid: 7, pid: Some(9) };
+        let yes = told(Judged::Permit(&permit, Some(Approval { by, remembered: true })));
+        assert!(yes.contains(r#","approved":{"how":"control","uid":7,"pid":9,"as":"remembered"},"peer":"#), "{yes}");
+        let (key, why) = ("a".parse().unwrap(), "a person said no");
+        let no = told(Judged::Unapproved { key: &key, rule: "mine", why, by: Some(by) });
+        let want = r#""verdict":"denied","key":"a","reason":"a person said no","rule":"mine","by":{"how":"control","uid":7,"pid":9},"#;
+        assert!(no.contains(want), "{no}");
     }
 
     #[test]

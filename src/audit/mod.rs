@@ -26,7 +26,7 @@ mod tests;
 
 pub use follow::{Follow, Lines};
 pub use line::{LINE_MAX, TailMissing, Unrecorded};
-pub use record::{Action, Decision, Judged, KeyChange, Outcome, Verdict, Which};
+pub use record::{Action, Approval, Decision, Judged, KeyChange, Outcome, Verdict, Which};
 pub use text::VALUE_MAX;
 pub use verify::{Broken, Verified, VerifyError, verify};
 

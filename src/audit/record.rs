@@ -1,7 +1,7 @@
 //! What can be told to the audit: decisions, outcomes and what operators did, as ids, names and numbers.
 //! No field may ever be able to hold a secret: nothing here is made from a `Lease`, a `Secret` or a caller's text.
 
-use crate::model::{Ancestry, Code, Fingerprint, KeyName, LeaseId, NodeId, Principal, RequestId, Selector};
+use crate::model::{Ancestry, Approver, Code, Fingerprint, KeyName, LeaseId, NodeId, Principal, RequestId, Selector};
 use crate::policy::{Denial, Permit};
 
 /// One judgement, written before any secret moves.
@@ -10,7 +10,7 @@ use crate::policy::{Denial, Permit};
 ///
 /// ```compile_fail
 /// fn leak<'a>(lease: &'a sixty::model::Lease) -> sixty::audit::Judged<'a> {
-///     sixty::audit::Judged::Permit(lease)
+///     sixty::audit::Judged::Permit(lease, None)
 /// }
 /// ```
 #[derive(Clone, Copy)]
@@ -26,8 +26,8 @@ pub struct Decision<'a> {
 /// A yes, a no, or a no that came before the judgement.
 #[derive(Clone, Copy)]
 pub enum Judged<'a> {
-    /// The rules allow it.
-    Permit(&'a Permit),
+    /// The rules allow it, and where they want that, a person.
+    Permit(&'a Permit, Option<Approval>),
     /// A virtual key is about to be used for one call.
     Use {
         /// The yes.
@@ -36,6 +36,8 @@ pub enum Judged<'a> {
         lease: LeaseId,
         /// The narrower key that it is.
         node: Option<NodeId>,
+        /// Who was asked.
+        approval: Option<Approval>,
     },
     /// A ticket is about to be redeemed for the virtual key of its lease.
     Redeem {
@@ -53,6 +55,17 @@ pub enum Judged<'a> {
         /// Why not.
         denial: &'a Denial,
     },
+    /// The rules would allow it, and a person did not.
+    Unapproved {
+        /// The key that was asked for.
+        key: &'a KeyName,
+        /// The rule that wants a person asked.
+        rule: &'a str,
+        /// Why not, in the program's own words.
+        why: &'static str,
+        /// Who said no; none where nobody answered.
+        by: Option<Approver>,
+    },
     /// Refused without asking the rules: locked, busy, malformed.
     Refused {
         /// The key that was asked for, where that could be read.
@@ -60,6 +73,15 @@ pub enum Judged<'a> {
         /// What the caller is told.
         code: Code,
     },
+}
+
+/// A person's yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Approval {
+    /// Whose.
+    pub by: Approver,
+    /// Whether it was given to an earlier request of the same process.
+    pub remembered: bool,
 }
 
 /// How one request ended.

@@ -4,10 +4,12 @@ use crate::{
     attest::AttestError,
     audit::AuditError,
     issuer::MintError,
-    model::{Code, Malformed, Retry},
+    model::{ApprovalId, Code, Malformed, Retry},
     recipe::{Class, KeyFault, NoLook, PlaceFault, SetFault},
     vault::{ChangeError, LendError, UnlockError},
 };
+
+use std::path::PathBuf;
 
 /// Why an operator's act failed; told in full, since it is told to the owner.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,15 @@ pub enum OperatorError {
     /// Who asks ended, or changed its program meanwhile.
     #[error(transparent)]
     Peer(#[from] AttestError),
+    /// Nothing waits by this name.
+    #[error("nothing waits for approval as {0}: it was answered, taken back, or waited too long")]
+    NoApproval(ApprovalId),
+    /// A program asks, and whoever has the control socket is not asked.
+    #[error("{0} asks for approval ([approval] ask): answer there; what waits can be denied here")]
+    AskedElsewhere(PathBuf),
+    /// A process would approve what it asks for itself.
+    #[error("who asks cannot approve it, nor what it started: answer from somewhere else")]
+    OwnApproval,
     /// A selector with a value that it cannot have.
     #[error(transparent)]
     Selector(#[from] Malformed),
@@ -63,7 +74,7 @@ impl OperatorError {
     /// The code of the refusal.
     pub fn code(&self) -> Code {
         match self {
-            Self::Stranger | Self::Peer(_) => Code::Denied,
+            Self::Stranger | Self::Peer(_) | Self::OwnApproval | Self::AskedElsewhere(_) => Code::Denied,
             Self::Lend(LendError::Locked) | Self::NeedsPassphrase => Code::Locked,
             Self::Change(ChangeError::Lend(LendError::Locked)) => Code::Locked,
             Self::Mint(MintError::Key(LendError::Locked)) => Code::Locked,
@@ -80,7 +91,8 @@ impl OperatorError {
     /// The HTTP status: the code's own, or one that says more.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Lend(LendError::Unknown(_))
+            Self::NoApproval(_)
+            | Self::Lend(LendError::Unknown(_))
             | Self::Change(ChangeError::Lend(LendError::Unknown(_)))
             | Self::Mint(MintError::Key(LendError::Unknown(_))) => 404,
             Self::Change(

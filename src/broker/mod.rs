@@ -2,6 +2,7 @@
 //! It speaks no protocol, opens no socket and holds no key.
 
 mod alarm;
+mod approval;
 mod caps;
 mod charge;
 mod decoy;
@@ -23,6 +24,7 @@ pub use crate::recipe::Way;
 pub use crate::upstream::{Download, Upload};
 pub use crate::vault::Rollback;
 pub use alarm::{AlarmOptions, AlarmStatus};
+pub use approval::{ApprovalOptions, AskOptions, Speech, Waiting};
 pub use charge::{Body, Told};
 pub use decoy::NewDecoy;
 pub use fault::OperatorError;
@@ -49,6 +51,7 @@ use crate::{
     vault::{UnlockWith, Vault},
 };
 use alarm::Alarms;
+use approval::Approvals;
 use caps::Caps;
 use sleep::Sleep;
 use std::{
@@ -95,6 +98,8 @@ pub struct BrokerOptions {
     pub debugger: Debugger,
     /// How far the daemon is confined, in a word.
     pub confinement: &'static str,
+    /// What may be asked of people.
+    pub approval: ApprovalOptions,
     /// The vault locks itself when nothing was minted for so long.
     pub lock_after: Option<Duration>,
     /// Who is told of alarms; none: the log alone.
@@ -145,6 +150,7 @@ struct Inner {
     options: BrokerOptions,
     policy: Mutex<Arc<Policy>>,
     caps: Caps,
+    approvals: Approvals,
     counters: Counters,
     alarms: Alarms,
     sleep: Sleep,
@@ -191,6 +197,7 @@ impl Broker {
             prices,
             audit,
             caps: Caps::new(options.connections_per_uid),
+            approvals: Approvals::new(options.approval.clone(), clock.clone()),
             options,
             policy: Mutex::new(Arc::new(policy)),
             counters: Counters::default(),

@@ -1,7 +1,7 @@
 //! What the owner does on the control socket: keys, lock, leases, reload. Each act is on record with who did it.
 //! It never gives out a key, not even to its owner.
 
-use super::{Broker, BudgetStatus, Inner, OperatorError, refuse::Stop};
+use super::{Broker, BudgetStatus, Inner, OperatorError, approval::Forget, refuse::Stop};
 use crate::{
     attest::Peer,
     audit::{self, Action, Follow, KeyChange},
@@ -23,8 +23,8 @@ use tracing::warn;
 /// The owner, or root, on the control socket.
 pub struct Operator<'a> {
     broker: &'a Broker,
-    peer: &'a Peer,
-    principal: Principal,
+    pub(super) peer: &'a Peer,
+    pub(super) principal: Principal,
 }
 
 /// A key to be stored.
@@ -357,6 +357,12 @@ impl Inner {
             Which::Id(_) | Which::OwnId(..) | Which::Node(..) => {}
             Which::Key(key) => self.issuer.forget_shared(Some(key)),
             Which::Peer(_) | Which::All => self.issuer.forget_shared(None),
+        }
+        match which {
+            // Who gives up a lease of its own keeps its yes; nobody else's is touched by that.
+            Which::OwnId(..) | Which::Node(..) => {}
+            Which::Key(key) => self.approvals.forget(Forget::Key(key)),
+            Which::Id(_) | Which::Peer(_) | Which::All => self.approvals.forget(Forget::All),
         }
         let revoked = self.ledger.revoke_many(which).await;
         // Nothing was done: a caller who guesses at ids must not fill the audit.

@@ -14,7 +14,7 @@ use crate::{
     issuer::{MintError, Witness},
     ledger::{Cut, Held},
     model::{CallPath, Code, KeyName, Principal, Refusal, Shape},
-    policy::{self, Bearer, Granted, Permit, Theft, Use},
+    policy::{self, Bearer, Given, Granted, Permit, Theft, Use},
     recipe::{Risk, Way},
     upstream::{Download, Upload},
     wire::{Echo, EchoGuard},
@@ -166,10 +166,12 @@ impl Holding<'_> {
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
         let principal = self.principal().await?;
+        let asks = || told(call, &models);
+        let approval = self.session.approved(self.asked, &principal, &permit, asks).await?;
         let by =
             By { lease: self.held.lease, chain: &self.narrower.chain, bounds: &self.bounds, taking: permit.takes() };
         let cut = charge.reserve(broker, &by)?;
-        let judged = Judged::Use { permit: &permit, lease: self.held.lease, node: self.narrower.id };
+        let judged = Judged::Use { permit: &permit, lease: self.held.lease, node: self.narrower.id, approval };
         broker.decide(self.asked, &principal, judged).await?;
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         Ok(Passage {
@@ -262,6 +264,9 @@ impl Holding<'_> {
     /// A no with its record: who tried, and which lease.
     async fn refused(&self, stop: &Stop) -> Refusal {
         let (broker, key) = (&self.session.broker.0, Some(&self.held.terms.key));
+        if stop.is_counted() {
+            return broker.refuse(self.asked, key, stop);
+        }
         let Ok(principal) = self.principal().await else { return broker.turn_away(self.asked, key, stop) };
         if let Err(flood) = broker.room_for_a_refusal(Some(principal.uid)) {
             return broker.refuse(self.asked, key, &flood);
@@ -270,6 +275,14 @@ impl Holding<'_> {
         let _ = broker.decide(self.asked, &principal, judged).await;
         broker.refuse(self.asked, key, stop)
     }
+}
+
+/// What a person is told of a call.
+fn told(call: &Call<'_>, models: &[&str]) -> Vec<Given> {
+    let models = (!models.is_empty()).then(|| models.join(", "));
+    let all =
+        [("method", Some(call.method.to_owned())), ("path", Some(call.path.plain().to_owned())), ("model", models)];
+    all.into_iter().filter_map(|(what, how)| how.map(|how| Given { what, how })).collect()
 }
 
 impl Passage {

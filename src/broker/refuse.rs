@@ -2,7 +2,7 @@
 //! caller hears a code and a hint. A new kind of error does not compile until it is given a code here.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{Asked, Inner};
+use super::{Asked, Inner, approval::Unapproved};
 use crate::{
     attest::{AttestError, HolderError, ParentError},
     audit::{AuditError, Outcome, Verdict},
@@ -22,6 +22,8 @@ pub(super) enum Stop {
     Attest(#[from] AttestError),
     #[error(transparent)]
     Denied(#[from] Denial),
+    #[error(transparent)]
+    Unapproved(#[from] Unapproved),
     #[error("asked more often than rule `{0}` allows")]
     Rate(String, u32),
     #[error("refused more often than `refusals_per_uid` puts on record")]
@@ -75,6 +77,12 @@ impl Stop {
         matches!(self, Stop::NotTheHolder) || matches!(self, Stop::Holder(fault) if stranger(fault))
     }
 
+    /// Whether it took its place in the user's bucket already; of all but a flood a decision is on record, too.
+    pub(super) fn is_counted(&self) -> bool {
+        let recorded = matches!(self, Stop::Unapproved(no) if !matches!(no, Unapproved::Crowded));
+        recorded || matches!(self, Stop::Denied(_) | Stop::Flood(_))
+    }
+
     /// The code, seconds to wait where known, and what the audit says.
     pub(super) fn code(&self) -> (Code, Option<u32>, &'static str) {
         match self {
@@ -90,6 +98,8 @@ impl Stop {
             Stop::Denied(Denial::NoRule | Denial::Kind { .. } | Denial::Detached { .. }) => {
                 (Code::Denied, None, "the rules do not allow it")
             }
+            Stop::Unapproved(no @ Unapproved::Crowded) => (Code::Busy, None, no.why()),
+            Stop::Unapproved(no) => (Code::Denied, None, no.why()),
             Stop::Rate(_, wait) => (Code::Busy, Some(*wait), "over the rule's rate"),
             Stop::Flood(wait) => (Code::Busy, Some(*wait), "refused too often"),
             Stop::Rules | Stop::Full(Full::Rules) => (Code::Unavailable, None, "the rules changed meanwhile"),
@@ -177,8 +187,7 @@ impl Inner {
     /// everybody's decisions are written to: they hear `busy`, and nothing is written. A denial's decision took its place
     /// in the bucket already.
     pub(super) fn turn_away(&self, asked: Asked, key: Option<&KeyName>, stop: &Stop) -> Refusal {
-        let counted = matches!(stop, Stop::Denied(_) | Stop::Flood(_));
-        let room = if counted { Ok(()) } else { self.room_for_a_refusal(Some(asked.uid)) };
+        let room = if stop.is_counted() { Ok(()) } else { self.room_for_a_refusal(Some(asked.uid)) };
         let refusal = room.map_or_else(|flood| self.refuse(asked, key, &flood), |()| self.refuse(asked, key, stop));
         Refusal { is_last: matches!(stop, Stop::Attest(_)), ..refusal }
     }

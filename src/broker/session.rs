@@ -2,22 +2,26 @@
 
 use super::{
     Asked, Broker, Inner, Policy,
+    approval::Asking,
     caps::Seat,
     receipt::{Receipt, waited},
     refuse::Stop,
 };
 use crate::{
     attest::Peer,
-    audit::Judged,
+    audit::{Approval, Judged},
     clock::Boottime,
     issuer::{MintError, Minted},
     ledger::{Listed, New, Page, Revoked, Room, Terms, Which},
     model::{Code, KeyName, Kind, Lease, Owner, Principal, Refusal, Request, Revocable, Selector, Ttl},
-    policy::{self, Permit},
+    policy::{self, Approve, Permit},
     sys::process::Process,
 };
 use serde::Serialize;
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
 
 /// One connection. It holds the peer's handle and its seat for as long as it is open.
 pub struct Session {
@@ -25,6 +29,7 @@ pub struct Session {
     pub(super) peer: Peer,
     /// Of the last lease, and whose they were: one caller's next ones mostly have the same.
     terms: Mutex<Option<(Principal, Arc<Terms>)>>,
+    pub(super) asking: Asking,
     _seat: Seat,
 }
 
@@ -45,11 +50,13 @@ pub struct Whoami {
     pub rules: Vec<String>,
     /// Keys that it may ask for; empty while the vault is locked.
     pub keys: Vec<KeyName>,
+    /// Of these, for which a person is asked, and how often.
+    pub approve: BTreeMap<KeyName, &'static str>,
 }
 
 impl Session {
     pub(super) fn new(broker: Broker, peer: Peer, seat: Seat) -> Self {
-        Self { broker, peer, terms: Mutex::default(), _seat: seat }
+        Self { broker, peer, terms: Mutex::default(), asking: Asking::default(), _seat: seat }
     }
 
     /// Asks for one lease.
@@ -58,7 +65,8 @@ impl Session {
         let broker = &self.broker.0;
         let allowed = self.allowed(asked, &request).await;
         let allowed = allowed.map_err(|stop| broker.turn_away(asked, Some(&request.key), &stop))?;
-        let granted = match broker.decide(asked, &allowed.principal, Judged::Permit(&allowed.permit)).await {
+        let judged = Judged::Permit(&allowed.permit, allowed.approval);
+        let granted = match broker.decide(asked, &allowed.principal, judged).await {
             Ok(()) => waited(broker, asked, self.granted(asked, &request, allowed)).await,
             Err(fault) => Err(fault.into()),
         };
@@ -79,21 +87,26 @@ impl Session {
         {
             return Err(Stop::Rate(permit.rule().into(), wait));
         }
+        let asks = || policy.to_approve(&permit);
+        let approval = self.approved(asked, &principal, &permit, asks).await?;
         let terms = self.terms(&permit, &principal);
         let room = broker.ledger.room(terms.clone())?;
         let owner = self.owner(&permit)?;
-        Ok(Allowed { policy, principal, permit, terms, room, owner })
+        Ok(Allowed { policy, principal, permit, approval, terms, room, owner })
     }
 
     async fn granted(&self, asked: Asked, request: &Request, allowed: Allowed) -> Result<Grant, Stop> {
         let broker = &self.broker.0;
-        let Allowed { policy, principal: _, permit, terms, mut room, owner } = allowed;
+        let Allowed { policy, principal: _, permit, approval, terms, mut room, owner } = allowed;
         let (key, kind, uses, needed) = (permit.key().clone(), permit.kind(), permit.uses(), permit.min_remaining());
         let bounds = Bounds { terms: terms.clone(), ttl: permit.ttl(), uses };
         let minted = broker.issuer.mint(permit).await?;
         // A reload on another loop, after that look, is one too late for it.
         room.renew();
         self.look_again(&policy, request, &bounds).await?;
+        if approval.is_some() {
+            broker.attestor.unchanged(&self.peer)?;
+        }
         broker.last_use.store(broker.clock.boot().nanos(), Ordering::Relaxed);
         let Minted { token, digest, seal, ticket, deadline, expires_at, provider, base_urls } = minted;
         let expires_in = broker.left(deadline, expires_at, needed)?;
@@ -155,7 +168,8 @@ impl Session {
         if !Arc::ptr_eq(&policy, judged_by) {
             let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
             let permit = policy::judge(&policy.rules, &principal, request, broker.clock.boot())?;
-            if !given.are_within(&permit) {
+            // A yes was given under the rules of then.
+            if !given.are_within(&permit) || permit.approve() != Approve::Never {
                 return Err(Stop::Rules);
             }
         }
@@ -203,10 +217,16 @@ impl Session {
             .map_err(|fault| broker.turn_away(asked, None, &Stop::Attest(fault)))?;
         let policy = self.broker.policy();
         let mine = policy.rules.0.iter().filter(|rule| rule.first_failure(&principal).is_none());
+        let keys = self.keys(&policy, &principal, None);
+        let asks = |key: &KeyName| {
+            let rule = policy.rules.0.iter().find(|rule| rule.speaks_of(&principal, key))?;
+            (rule.approve != Approve::Never).then(|| (key.clone(), rule.approve.name()))
+        };
         Ok(Whoami {
             selectors: principal.selectors(),
             rules: mine.map(|rule| rule.name.clone()).collect(),
-            keys: self.keys(&policy, &principal, None),
+            approve: keys.iter().filter_map(asks).collect(),
+            keys,
         })
     }
 
@@ -263,6 +283,7 @@ struct Allowed {
     policy: Arc<Policy>,
     principal: Principal,
     permit: Permit,
+    approval: Option<Approval>,
     terms: Arc<Terms>,
     room: Room,
     owner: Option<Process>,
@@ -283,11 +304,12 @@ impl Bounds {
 }
 
 fn fit(terms: &Terms, permit: &Permit) -> bool {
-    let Terms { key, rule, kind, peer: _, uid: _, recipient, scopes, risky, budget, holder } = terms;
+    let Terms { key, rule, kind, peer: _, uid: _, recipient, scopes, risky, approve, budget, holder } = terms;
     let same = key == permit.key() && rule == permit.rule() && *kind == permit.kind();
     same && recipient.as_ref() == permit.recipient()
         && scopes == permit.scopes()
         && *risky == permit.risky()
+        && *approve == permit.approve()
         && budget == permit.budget()
         && **holder == *permit.holder()
 }
@@ -302,6 +324,7 @@ fn terms(permit: &Permit, principal: &Principal) -> Terms {
         recipient: permit.recipient().cloned(),
         scopes: permit.scopes().to_vec(),
         risky: permit.risky(),
+        approve: permit.approve(),
         budget: *permit.budget(),
         holder: permit.holder().into(),
     }

@@ -57,6 +57,8 @@ pub struct Status {
     pub policy: PolicyStatus,
     /// Live leases.
     pub leases: LeaseStatus,
+    /// What waits for a person.
+    pub approvals: ApprovalStatus,
     /// Records.
     pub audit: AuditStatus,
     /// Keys that their provider refused.
@@ -98,6 +100,13 @@ pub struct LeaseStatus {
     pub live: usize,
     /// How many ended since the start because a stranger tried their key.
     pub frozen: u64,
+}
+
+/// What waits for a person.
+#[derive(Debug, Serialize)]
+pub struct ApprovalStatus {
+    /// Questions that nobody has answered.
+    pub waiting: usize,
 }
 
 /// Counts since the start.
@@ -151,6 +160,7 @@ impl Broker {
                 fault: policy.fault.clone(),
             },
             leases: LeaseStatus { live: inner.ledger.count(), frozen: read(&inner.counters.frozen) },
+            approvals: ApprovalStatus { waiting: inner.approvals.count() },
             audit: inner.audit.status(),
             answers: Answers {
                 sent: read(&inner.counters.sent),

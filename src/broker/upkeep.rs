@@ -1,7 +1,7 @@
 //! What the daemon does to the broker by itself or for its owner: start, lock, unlock, reload, flush, stop.
 //! Each act is on record; none needs a caller.
 
-use super::{Broker, Debugger, Inner, Policy, Reloaded, fault::OperatorError};
+use super::{Broker, Debugger, Inner, Policy, Reloaded, approval::Forget, fault::OperatorError};
 use crate::{
     audit::Action,
     clock::Boottime,
@@ -31,6 +31,7 @@ impl Broker {
         }
         self.0.vault.lock();
         self.0.issuer.forget();
+        self.0.approvals.forget(Forget::All);
         self.0.ledger.cut_all();
         info!("the vault is locked");
         self.0.note(by, Action::Locked);
@@ -81,6 +82,7 @@ impl Broker {
                 self.0.issuer.adopt(recipes);
                 self.set_policy(Policy { needs: rules.needs(), rules, budgets, loaded_at, fault: None });
                 self.0.issuer.forget();
+                self.0.approvals.forget(Forget::All);
                 let policy = self.policy();
                 let retired = self.0.ledger.retire(|terms| still_given(&policy, terms, self.0.clock.boot()));
                 info!(retired, "new rules are in force");
@@ -152,7 +154,7 @@ fn still_given(policy: &Policy, terms: &Terms, now: Boottime) -> bool {
     let permit = policy::judge(&policy.rules, &principal, &request, now);
     permit.is_ok_and(|permit| {
         let same = permit.rule() == terms.rule && permit.risky() == terms.risky && *permit.budget() == terms.budget;
-        same && terms.scopes.starts_with(permit.scopes())
+        same && permit.approve() == terms.approve && terms.scopes.starts_with(permit.scopes())
     })
 }
 

@@ -154,6 +154,9 @@ pub(super) enum Ask {
     /// Show what was called, read, written and paid
     #[command(before_help = help::USAGE)]
     Usage(super::usage::UsageArguments),
+    /// Show what waits for a person's yes, and answer it
+    #[command(before_help = help::APPROVE)]
+    Approve(super::approve::ApproveArguments),
     /// Wipe every key from the daemon's memory and refuse until unlocked
     #[command(before_help = help::LOCK)]
     Lock(Show),

@@ -1,13 +1,20 @@
 //! One question to a daemon and its answer, for every command alike.
 //! It must never put a byte of an answer into an error: it may be a token's.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::arguments::Sockets;
 use super::environment;
 use super::failure::Failure;
+use super::output::say;
 use crate::client::{Client, Method};
+
+/// No mint takes so long but for a person, or a provider that hangs.
+const LONG: Duration = Duration::from_secs(3);
 
 /// A body, or what came back: wiped on drop.
 pub(super) type Json = Zeroizing<Vec<u8>>;
@@ -33,6 +40,24 @@ impl Doors {
 /// [`Failure::Client`] without an answer, [`Failure::Refused`] with a no.
 pub(super) fn ask(client: &Client, method: Method, target: &str, body: Option<Json>) -> Result<Json, Failure> {
     client.request(method, target, body)?.accepted().map_err(Failure::refused)
+}
+
+/// The same where a person may have to say yes first. Who waits for long is told what for.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) fn ask_people(client: &Client, method: Method, target: &str, body: Option<Json>) -> Result<Json, Failure> {
+    let (answered, waits) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if waits.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+            say(
+                "still waiting; if the rule asks a person, `sixty approve` answers, or the program that the daemon runs",
+            );
+        }
+    });
+    let answer = ask(&client.patient(), method, target, body);
+    drop(answered);
+    answer
 }
 
 /// Reads the parts of an answer that a command shows; others are left alone, so that newer daemons can say more.

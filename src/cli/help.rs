@@ -149,6 +149,14 @@ Examples:
   sixty revoke --peer uid:1000
   sixty revoke --all";
 
+pub(super) const APPROVE: &str = "\
+Examples:
+  sixty approve                  shows each request that waits, and asks
+  sixty approve --follow         and goes on for those to come
+  sixty approve ap_00c0ffee00c0ffee
+  sixty approve ap_00c0ffee00c0ffee --deny
+  sixty approve --json | jq '.approvals[].key'";
+
 pub(super) const LOCK: &str = "\
 Examples:
   sixty lock";

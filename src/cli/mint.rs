@@ -7,7 +7,7 @@ use clap::{ArgAction, Args};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::ask::{Doors, ask, json, read};
+use super::ask::{Doors, ask_people, json, read};
 use super::failure::Failure;
 use super::output::{exactly, say};
 use super::time::span;
@@ -67,7 +67,7 @@ pub(super) fn mint(doors: &Doors, arguments: MintArguments) -> Result<(), Failur
     let advice = format!("`sixty why {}` shows which rule decides; `sixty audit` has the reason", arguments.key);
     let (as_json, copy) = (arguments.json, arguments.copy);
     let body = json(&request(arguments));
-    let asked = ask(&doors.broker, Method::POST, "/v1/leases", Some(body));
+    let asked = ask_people(&doors.broker, Method::POST, "/v1/leases", Some(body));
     let answer = asked.map_err(|failure| failure.advising("denied", advice))?;
     if as_json {
         return exactly(&answer);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+mod approve;
 mod arguments;
 mod ask;
 mod audit;
@@ -127,6 +128,7 @@ fn dispatch(doors: &Doors, ask: Ask) -> Result<(), Failure> {
         Ask::Exec(_) | Ask::ExecInside { .. } | Ask::Selftest(_) => Ok(()),
         Ask::Leases(arguments) => lease::list(doors, &arguments),
         Ask::Revoke(arguments) => lease::revoke(doors, &arguments),
+        Ask::Approve(arguments) => approve::approve(doors, &arguments),
         Ask::Usage(arguments) => usage::usage(doors, &arguments),
         Ask::Top(arguments) => top::top(doors, arguments),
         Ask::Lock(show) => lock::lock(doors, &show),

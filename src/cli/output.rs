@@ -9,6 +9,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use nix::errno::Errno;
 
 use super::failure::Failure;
+pub(super) use crate::model::plain;
 
 /// Headings.
 pub(super) const BOLD: Style = Style::new().bold();
@@ -44,18 +45,6 @@ pub(super) fn say(text: impl Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// Text from elsewhere, harmless on a terminal: control and bidirectional characters are written out as `\u{..}`.
-pub(super) fn plain(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if steers(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
-    }
-    out
-}
-
 fn write_all(mut bytes: &[u8]) -> Result<(), Failure> {
     let stdout = std::io::stdout();
     while !bytes.is_empty() {
@@ -66,15 +55,4 @@ fn write_all(mut bytes: &[u8]) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_called_escape_sequence_does_not_clear_the_screen() {
-        assert_eq!(plain("/tmp/\u{1b}[2J\u{9b}x\u{202e}"), "/tmp/\\u{1b}[2J\\u{9b}x\\u{202e}");
-        assert_eq!(plain("büro 东京"), "büro 东京");
-    }
 }

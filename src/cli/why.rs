@@ -1,6 +1,8 @@
 //! `sixty why` and `sixty whoami`: which rule decides, and what the broker makes of this process.
 //! It must never guess: what is shown is what the daemon's own judgement said.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::arguments::{Show, WhyArguments};
@@ -48,6 +50,15 @@ struct Who {
     selectors: Vec<String>,
     rules: Vec<String>,
     keys: Vec<String>,
+    #[serde(default)]
+    approve: BTreeMap<String, String>,
+}
+
+impl Who {
+    /// A key, and whether a person is asked for it.
+    fn told(&self, key: &String) -> String {
+        self.approve.get(key).map_or_else(|| key.clone(), |how| format!("{key} (a person is asked: {how})"))
+    }
 }
 
 /// `sixty why`.
@@ -67,7 +78,7 @@ pub(super) fn whoami(doors: &Doors, show: &Show) -> Result<(), Failure> {
     let mut table = Table::pairs();
     listed(&mut table, "you are", &who.selectors);
     listed(&mut table, "rules", &who.rules);
-    listed(&mut table, "keys", &who.keys);
+    listed(&mut table, "keys", &who.keys.iter().map(|key| who.told(key)).collect::<Vec<_>>());
     print(table)
 }
 

@@ -147,13 +147,3 @@ fn path(text: &str) -> Result<String, Malformed> {
         false => Err(Malformed(format!("a path begins with /: \"/{text}\""))),
     }
 }
-
-/// `approve`: this version asks nobody, so a rule that wants to be asked for gives nothing.
-pub(super) fn approve(table: &mut Table<'_>) {
-    let Some(value) = table.take("approve") else { return };
-    let asks = value.word(&[("never", false), ("once_per_process", true), ("always", true)]);
-    if asks == Some(true) {
-        let advice = "write approve = \"never\", or leave the rule out until a version that asks";
-        value.fault::<()>("this version cannot ask for approval", advice);
-    }
-}

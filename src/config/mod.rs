@@ -2,6 +2,7 @@
 //! it never guesses what was meant, and starts nothing.
 
 mod alarm;
+mod approval;
 mod bounds;
 mod budget;
 mod context;
@@ -24,6 +25,7 @@ mod syntax;
 mod table;
 mod value;
 
+pub use approval::{Approval, Ask};
 pub use context::Context;
 pub use fault::{Fault, Faults, Paint, Severity, Spot};
 pub use file::load;
@@ -56,6 +58,8 @@ pub struct Config {
     pub vault: Vault,
     /// `[alarm]`
     pub alarm: Alarm,
+    /// `[approval]`
+    pub approval: Approval,
     /// `[audit]`
     pub audit: Audit,
     /// `[log]`
@@ -102,6 +106,7 @@ fn read(source: &Source<'_>, context: &Context) -> Config {
         upstream: sections::upstream(root.table("upstream")),
         vault: sections::vault(root.table("vault")),
         alarm: alarm::alarm(root.table("alarm")),
+        approval: approval::approval(root.table("approval")),
         audit: sections::audit(root.table("audit")),
         log: sections::log(root.table("log")),
         providers: sections::providers(root.table("provider"), known()),

@@ -101,6 +101,12 @@ pub struct Limits {
     pub tcp_lookups: u32,
     /// Programs of the config's that run at once.
     pub programs: u32,
+    /// Questions that wait for a person's answer.
+    pub approvals: u32,
+    /// Of these, those of one user's processes.
+    pub approvals_per_uid: u32,
+    /// Answers of once_per_process that are remembered.
+    pub approvals_kept: u32,
     /// Programs that are hashed at once.
     pub exe_hashes: u32,
     /// Bytes of a program's file that is hashed for a rule; a larger one has no hash.
@@ -153,6 +159,9 @@ impl Default for Limits {
             busy_answers: 16,
             tcp_lookups: 4,
             programs: 4,
+            approvals: 64,
+            approvals_per_uid: 8,
+            approvals_kept: 1024,
             exe_hashes: 2,
             exe_bytes: 256 << 20,
             request_bytes: 64 << 10,

@@ -10,10 +10,16 @@ use super::{
 };
 use crate::{
     model::{Kind, Malformed, Pattern},
-    policy::{Bearer, Condition, Detach, Risky, Rule, Rules, Theft},
+    policy::{Approve, Bearer, Condition, Detach, Risky, Rule, Rules, Theft},
     recipe::Prices,
 };
 
+const RISKY: [(&str, Risky); 4] = [
+    ("refused", Risky::Refused),
+    ("single_use", Risky::SingleUse),
+    ("approve", Risky::Approved),
+    ("allowed", Risky::Allowed),
+];
 const THEFT: [(&str, Theft); 2] = [("deny", Theft::Denied), ("freeze", Theft::Frozen)];
 
 /// Reads all rules; `value` is the whole list.
@@ -48,11 +54,10 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context, prices: &P
     let rate = table.take("rate").and_then(|value| value.parse("\"60/min\"", str::parse));
     let share = bounds::share(table, &ttl);
     let detached = table.take("detached").and_then(|value| value.flag()).unwrap_or_default();
-    let risky = table
-        .word("risky", &[("refused", Risky::Refused), ("single_use", Risky::SingleUse), ("allowed", Risky::Allowed)]);
+    let risky = table.word("risky", &RISKY);
     let alone = table.take("bearer_alone");
     let (others, theft) = (table.take("for"), table.take("on_theft"));
-    bounds::approve(table);
+    let approve = table.word("approve", &Approve::ALL.map(|how| (how.name(), how)));
     let mut rule = Rule {
         name: name.unwrap_or_default().to_owned(),
         peer: Vec::new(),
@@ -69,6 +74,7 @@ fn rule(table: &mut Table<'_>, name: Option<&str>, context: &Context, prices: &P
         budget: budget.map(bounds::budget).unwrap_or_default(),
         recipients: Vec::new(),
         theft: theft.and_then(|value| value.word(&THEFT)).unwrap_or_default(),
+        approve,
     };
     rule.recipients = others.map_or_else(|| Some(Vec::new()), |value| recipients(value, context))?;
     (rule.peer, rule.keys, rule.kinds) = (peer?, keys?, kinds?);

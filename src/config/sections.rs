@@ -61,6 +61,8 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
     let live = Limit { whole: "leases", share: "leases_per_uid", most: 1_100_000 };
     let (connections, connections_per_uid) = open.take(&mut table, usual.connections, usual.connections_per_uid);
     let (leases, leases_per_uid) = live.take(&mut table, usual.leases, usual.leases_per_uid);
+    let asked = Limit { whole: "approvals", share: "approvals_per_uid", most: 4096 };
+    let (approvals, approvals_per_uid) = asked.take(&mut table, usual.approvals, usual.approvals_per_uid);
     let refusals = table.take("refusals_per_uid").and_then(|value| value.parse("\"600/min\"", str::parse));
     Limits {
         refusals_per_uid: refusals.unwrap_or(usual.refusals_per_uid),
@@ -72,6 +74,9 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         busy_answers: table.count("busy_answers", usual.busy_answers, 1..=1024),
         tcp_lookups: table.count("tcp_lookups", usual.tcp_lookups, 1..=64),
         programs: table.count("programs", usual.programs, 1..=64),
+        approvals,
+        approvals_per_uid,
+        approvals_kept: table.count("approvals_kept", usual.approvals_kept, 1..=65_536),
         exe_hashes: table.count("exe_hashes", usual.exe_hashes, 1..=64),
         exe_bytes: table.size("exe_bytes", usual.exe_bytes, 1 << 20..=1 << 30),
         request_bytes: table.size("request_bytes", usual.request_bytes, 1 << 10..=16 << 20),

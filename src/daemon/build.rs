@@ -7,9 +7,12 @@ use super::{
 use crate::{
     attest::{AttestOptions, Attestor},
     audit::{Audit, AuditOptions, Sync},
-    broker::{AlarmOptions, Broker, BrokerOptions, Debugger, OnSuspend, Parts, Reloaded, UnlockSource},
+    broker::{
+        AlarmOptions, ApprovalOptions, AskOptions, Broker, BrokerOptions, Debugger, OnSuspend, Parts, Reloaded, Speech,
+        UnlockSource,
+    },
     clock::Clock,
-    config::{self, Config, Paths, Unlock, environment},
+    config::{self, Ask, Config, Paths, Unlock, environment},
     endpoint::EndpointOptions,
     gateway::{GatewayOptions, Lingering},
     issuer::{self, Issuer, IssuerOptions, IssuerParts, Recipes},
@@ -83,6 +86,7 @@ pub(super) async fn build(
         owner: nix::unistd::geteuid().as_raw(),
         confinement,
         debugger: if options.readable_by_parent { Debugger::Expected } else { Debugger::Refused },
+        approval: approval_options(config, launcher),
         lock_after: config.vault.lock_after,
         unlock,
         alarm: alarm_options(config, launcher),
@@ -194,6 +198,27 @@ fn issuer_options(config: &Config, gateway: Option<SocketAddr>) -> IssuerOptions
 fn alarm_options(config: &Config, launcher: &Option<Launcher>) -> Option<AlarmOptions> {
     let (launcher, program) = (launcher.clone()?, config.alarm.program.clone()?);
     Some(AlarmOptions { launcher, program, time: config.alarm.time, rate: config.alarm.rate })
+}
+
+fn approval_options(config: &Config, launcher: &Option<Launcher>) -> ApprovalOptions {
+    let limits = &config.limits;
+    ApprovalOptions {
+        ask: launcher.clone().and_then(|launcher| ask_options(&config.approval.ask, launcher)),
+        timeout: config.approval.timeout,
+        waiting: limits.approvals as usize,
+        waiting_per_uid: limits.approvals_per_uid as usize,
+        kept: limits.approvals_kept as usize,
+    }
+}
+
+fn ask_options(ask: &Ask, launcher: Launcher) -> Option<AskOptions> {
+    let text = |name| environment(name).and_then(|value| value.into_string().ok());
+    let speech = match ask {
+        Ask::Terminal => return None,
+        Ask::Pinentry(_) => Speech::Pinentry(text("GPG_TTY").map(|tty| (tty, text("TERM").unwrap_or_default()))),
+        Ask::Askpass(_) => Speech::Askpass,
+    };
+    Some(AskOptions { launcher, program: ask.program()?.clone(), speech })
 }
 
 /// The recipes, with the limits that the config raises.

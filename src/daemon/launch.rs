@@ -3,7 +3,7 @@
 
 use super::DaemonError;
 use crate::{
-    config::{Config, environment},
+    config::{Ask, Config, environment},
     sys::launcher::{Launcher, Posting},
 };
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ const PASSED: [&str; 7] =
 
 /// All that a config names.
 pub(super) fn programs(config: &Config) -> Vec<PathBuf> {
-    [&config.alarm.program].into_iter().flatten().cloned().collect()
+    [config.alarm.program.as_ref(), config.approval.ask.program()].into_iter().flatten().cloned().collect()
 }
 
 /// Posts the launcher if there is something to launch: before this process is confined and before any key is read.
@@ -23,7 +23,11 @@ pub(super) fn post(config: &Config) -> Result<Option<Launcher>, DaemonError> {
     if programs.is_empty() {
         return Ok(None);
     }
-    let environment = PASSED.iter().filter_map(|name| Some((name.into(), environment(name)?))).collect();
+    let mut environment: Vec<_> = PASSED.iter().filter_map(|name| Some((name.into(), environment(name)?))).collect();
+    if let Ask::Askpass(_) = config.approval.ask {
+        // A question, and no password: ssh(1).
+        environment.push(("SSH_ASKPASS_PROMPT".into(), "confirm".into()));
+    }
     let posting = Posting { programs, environment, at_once: config.limits.programs as usize };
     let posted = Launcher::post(posting);
     posted.map(Some).map_err(|errno| DaemonError::Kernel("no program could be run", errno.into()))

@@ -50,6 +50,7 @@ pub(super) async fn run(
         build::build(options, (&config, recipes, &paths), &clock, address, (confinement.extent(), &launcher)).await?;
     let sockets = listen::listen(&paths)?;
     let _reaper = ledger.spawn_reaper().map_err(|fault| DaemonError::Kernel("no timer", fault.into()))?;
+    let _asker = broker.spawn_asker();
     broker.start(env!("CARGO_PKG_VERSION"));
     suspend::watch(sleep, &broker).map_err(unserved)?;
     let by_itself = config.vault.unlock != crate::config::Unlock::Passphrase;
@@ -83,6 +84,7 @@ pub(super) async fn run(
     code::give_back();
     keep(&broker, &mut signals, &mut doors).await;
     info!("draining");
+    broker.stop_asking();
     notify::stopping();
     close(doors, by_tcp, config.daemon.drain).await;
     broker.stop().await;

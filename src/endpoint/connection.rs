@@ -18,7 +18,7 @@ use crate::{
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, future::Future, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
-use tokio::{net::UnixStream, sync::Semaphore, time::timeout};
+use tokio::{net::UnixStream, sync::Semaphore, time::sleep};
 
 /// What connections of one socket have in common.
 pub struct House {
@@ -122,10 +122,32 @@ impl Visit {
                 Door::Control(control) => Box::pin(control.answer(session, options, request)).await,
             }
         };
-        timeout(options.request_time, answer).await.unwrap_or_else(|_| {
-            let refusal = Refusal::new(Code::Unavailable, session.broker().request_id());
-            Reply::refusal(&refusal.saying("the request took longer than `request_time` allows"))
-        })
+        tokio::select! {
+            biased;
+            reply = answer => reply,
+            () = self.late(session) => {
+                let refusal = Refusal::new(Code::Unavailable, session.broker().request_id());
+                Reply::refusal(&refusal.saying("the request took longer than `request_time` allows"))
+            }
+        }
+    }
+
+    /// Returns when the request has taken too long. The time in which a person is asked is not counted: that has a bound
+    /// of its own.
+    async fn late(&self, session: &Session) {
+        let mut begun = self.house.clock.boot();
+        loop {
+            let left = self.house.options.request_time.saturating_sub(self.house.clock.boot().since(begun));
+            if left.is_zero() {
+                return;
+            }
+            sleep(left).await;
+            let asked = session.last_asked();
+            if asked > begun {
+                begun = asked;
+                self.pace.enter(Phase::Working);
+            }
+        }
     }
 
     /// Arms the swap before hyper sees the answer.

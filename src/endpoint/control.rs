@@ -13,7 +13,7 @@ use crate::{
     ledger::{Ended, Revoked, Which},
     model::{By, Day, KeyName, Kind, Malformed, Place, Refusal, Revocable},
     sys::scrub,
-    wire::{self, DecoyPut, KeyPut, KeyRotate, Unlock, Why},
+    wire::{self, Approve, DecoyPut, KeyPut, KeyRotate, Unlock, Why},
 };
 use hyper::{
     Method, Request,
@@ -122,6 +122,8 @@ impl ControlOptions {
             (&Method::GET, "/v1/leases") => ask.leases(),
             (&Method::DELETE, "/v1/leases") => ask.revoke().await,
             (&Method::GET, "/v1/usage") => ask.usage(),
+            (&Method::GET, "/v1/approvals") => Ok(Reply::json(200, &json!({ "approvals": ask.operator.approvals() }))),
+            (&Method::POST, "/v1/approvals/{id}") => ask.approve().await,
             (&Method::POST, "/v1/lock") => {
                 ask.operator.lock()?;
                 Ok(Reply::json(200, &json!({ "locked": true })))
@@ -215,6 +217,13 @@ impl Ask<'_> {
         let revoked = self.operator.revoke(&which).await?;
         let Revoked { leases, unread, .. } = revoked;
         Ok(Reply::json(200, &json!({ "revoked": leases, "unread": unread, "residual": residual(revoked) })))
+    }
+
+    async fn approve(self) -> Result<Reply, No> {
+        let id = self.way.value.parse()?;
+        let Approve { approve } = said(self.session, self.options, self.request, "approve").await?;
+        let callers = self.operator.approve(id, approve)?;
+        Ok(Reply::json(200, &json!({ "approved": approve, "callers": callers })))
     }
 
     async fn unlock(self) -> Result<Reply, No> {

@@ -38,6 +38,8 @@ pub const CONTROL: &[Route] = &[
         path: "/v1/leases",
         methods: &[("GET", &["all", "limit", "after"]), ("DELETE", &["id", "key", "peer", "all"])],
     },
+    Route { path: "/v1/approvals", methods: &[("GET", &[])] },
+    Route { path: "/v1/approvals/{id}", methods: &[("POST", &[])] },
     Route { path: "/v1/lock", methods: &[("POST", &[])] },
     Route { path: "/v1/unlock", methods: &[("POST", &[])] },
     Route { path: "/v1/reload", methods: &[("POST", &[])] },

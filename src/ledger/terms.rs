@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Budget, Fact, KeyName, Kind, Principal, Scope, Selector},
-    policy::Risky,
+    policy::{Approve, Risky},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -28,6 +28,8 @@ pub struct Terms {
     pub scopes: Vec<Scope>,
     /// What it takes to make a risky call.
     pub risky: Risky,
+    /// Whether a person was asked first.
+    pub approve: Approve,
     /// How much may be used.
     pub budget: Budget,
     /// The principal as the rule sees it: whose budget it is.
@@ -125,6 +127,7 @@ mod tests {
             recipient: None,
             scopes: Vec::new(),
             risky: Risky::Refused,
+            approve: Approve::Never,
             budget: Budget::default(),
             holder: "".into(),
         };

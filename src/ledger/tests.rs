@@ -22,6 +22,7 @@ pub(super) fn lease(clock: &Clock, uid: u32, kind: Kind, seconds: u64, digest: u
             recipient: None,
             scopes: Vec::new(),
             risky: Default::default(),
+            approve: Default::default(),
             budget: Default::default(),
             holder: format!("4:mine|1:{uid}").into(),
         }),

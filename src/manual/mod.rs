@@ -8,6 +8,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("providers", include_str!("providers.md")),
     ("sandboxes", include_str!("sandboxes.md")),
     ("narrow", include_str!("narrow.md")),
+    ("approval", include_str!("approval.md")),
     ("audit", include_str!("audit.md")),
     ("decoys", include_str!("decoys.md")),
     ("usage", include_str!("usage.md")),
@@ -30,6 +31,8 @@ pub mod providers {}
 pub mod sandboxes {}
 #[doc = include_str!("narrow.md")]
 pub mod narrow {}
+#[doc = include_str!("approval.md")]
+pub mod approval {}
 #[doc = include_str!("audit.md")]
 pub mod audit {}
 #[doc = include_str!("decoys.md")]

@@ -32,18 +32,23 @@ impl FromIterator<String> for Ancestry {
 pub fn line(pid: i32, uid: Option<u32>, exe: Option<PathBuf>, command: &[Vec<u8>]) -> String {
     let uid = uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string());
     let exe = exe.map_or_else(|| "?".into(), |exe| exe.to_string_lossy().into_owned());
-    let mut line = format!("pid {pid} uid {uid} {exe}:");
+    let words = words(command, WORDS);
+    format!("pid {pid} uid {uid} {exe}:{}{words}", if words.is_empty() { "" } else { " " })
+}
+
+/// The first words of a command line. Whatever may be a secret is left out.
+pub fn words(command: &[Vec<u8>], most: usize) -> String {
     let mut hide = false;
-    for word in command.iter().take(WORDS) {
+    let mut told: Vec<String> = Vec::new();
+    for word in command.iter().take(most) {
         let word = String::from_utf8_lossy(word);
-        line.push(' ');
-        line.push_str(&if hide { "***".into() } else { shown(&word) });
+        told.push(if hide { "***".into() } else { shown(&word) });
         hide = names_a_secret(&word) && !word.contains('=');
     }
-    if command.len() > WORDS {
-        line.push_str(" …");
+    if command.len() > most {
+        told.push("…".into());
     }
-    line
+    told.join(" ")
 }
 
 /// A word without what stands behind a telling name, and without long runs that no person would type.

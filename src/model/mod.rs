@@ -2,6 +2,7 @@
 //! Nothing here may decide anything: that is the policy's.
 
 pub mod ancestry;
+pub mod approval;
 pub mod budget;
 pub mod day;
 pub mod finding;
@@ -12,6 +13,7 @@ pub mod narrowing;
 mod object;
 pub mod path;
 pub mod pattern;
+mod plain;
 pub mod principal;
 pub mod refusal;
 pub mod request;
@@ -20,6 +22,7 @@ pub mod span;
 pub mod usage;
 
 pub use ancestry::Ancestry;
+pub use approval::{ApprovalId, Approver};
 pub use budget::{Budget, Per, Purse, SharedBudget};
 pub use day::Day;
 pub use finding::{Finding, Health};
@@ -29,6 +32,7 @@ pub use narrowing::{Mark, Narrowing, Node, NodeId, Revocable};
 pub use object::Object;
 pub use path::CallPath;
 pub use pattern::Pattern;
+pub use plain::plain;
 pub use principal::{Fact, Principal, Selector};
 pub use refusal::{Code, Refusal, RequestId, Retry};
 pub use request::{Kind, Owner, Request, Scope};

@@ -79,6 +79,7 @@ mod tests {
             bearer: Bearer::NotEnough,
             recipients: Vec::new(),
             theft: Default::default(),
+            approve: Default::default(),
             budget: Default::default(),
         };
         let rules = Rules(vec![

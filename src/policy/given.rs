@@ -1,7 +1,8 @@
-//! What a rule gives, in the words of the config: for `sixty why`. It decides nothing.
+//! What a rule gives, and what a request asks of it, in the words of the config: for `sixty why`, and for whoever is
+//! asked to approve. It decides nothing.
 
-use super::{Bearer, Detach, Risky, Rule, Theft};
-use crate::model::{Budget, Kind, Scope};
+use super::{Approve, Bearer, Detach, Permit, Risky, Rule, Theft};
+use crate::model::{Budget, Kind, Owner, Scope};
 use serde::Serialize;
 
 /// One thing that a rule gives or bounds, and how.
@@ -14,7 +15,7 @@ pub struct Given {
 }
 
 /// All that a rule says beside its peer and its keys; bounds that it has not are left out.
-pub(super) fn given(rule: &Rule) -> Vec<Given> {
+pub fn given(rule: &Rule) -> Vec<Given> {
     let ttl = &rule.ttl;
     let kinds: Vec<_> = rule.kinds.iter().map(|kind| kind.name()).collect();
     let recipients = rule.recipients.iter().map(|who| format!("{}:{}", who.fact().name(), who.wanted()));
@@ -30,9 +31,29 @@ pub(super) fn given(rule: &Rule) -> Vec<Given> {
         ("for", listed(recipients.collect()).or(nobody)),
         ("on_theft", Some(if rule.theft == Theft::Frozen { "freeze" } else { "deny" }.to_owned())),
         ("risky", Some(risky(rule.risky).to_owned())),
+        ("approve", (rule.approve != Approve::Never).then(|| approve(rule.approve).to_owned())),
     ];
     let all = own.into_iter().chain(scope(&rule.scope)).chain(budget(&rule.budget));
     all.filter_map(|(what, how)| how.map(|how| Given { what, how })).collect()
+}
+
+/// What one permit is for: what a person is to know who is asked each time.
+pub fn asked(permit: &Permit) -> Vec<Given> {
+    let owner = match permit.owner() {
+        Owner::Caller => "the process that asks",
+        Owner::Parent => "the parent of the process that asks",
+        Owner::Detached => "none",
+    };
+    let recipient = permit.recipient().map(ToString::to_string);
+    let own = [
+        ("kind", Some(permit.kind().name().to_owned())),
+        ("ttl", Some(permit.ttl().to_string())),
+        ("uses", permit.uses().map(|uses| uses.to_string())),
+        ("owner", Some(owner.to_owned())),
+        ("for", recipient.map(|who| if permit.ticket() { format!("{who}, by a ticket") } else { who })),
+    ];
+    let scopes = permit.scopes().iter().flat_map(scope);
+    own.into_iter().chain(scopes).filter_map(|(what, how)| how.map(|how| Given { what, how })).collect()
 }
 
 type Words = (&'static str, Option<String>);
@@ -65,7 +86,16 @@ fn risky(risky: Risky) -> &'static str {
     match risky {
         Risky::Refused => "refused",
         Risky::SingleUse => "single_use",
+        Risky::Approved => "approve: a person is asked for each",
         Risky::Allowed => "allowed",
+    }
+}
+
+fn approve(approve: Approve) -> &'static str {
+    match approve {
+        Approve::Never => "never",
+        Approve::OncePerProcess => "once_per_process: a person is asked for each process",
+        Approve::Always => "always: a person is asked for each lease",
     }
 }
 

@@ -107,6 +107,7 @@ pub fn judge(rules: &Rules, principal: &Principal, request: &Request, now: Boott
         rate: rule.rate,
         holder: holder(rule, principal),
         takes: Taking::Any,
+        approve: rule.approve,
         judged: now,
     })
 }
@@ -166,6 +167,7 @@ mod tests {
             bearer: Bearer::NotEnough,
             recipients: Vec::new(),
             theft: Default::default(),
+            approve: Default::default(),
             budget: Default::default(),
         }
     }

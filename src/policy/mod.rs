@@ -9,8 +9,8 @@ mod permit;
 mod rule;
 
 pub use explain::{Explanation, Step, explain};
-pub use given::Given;
+pub use given::{Given, asked, given};
 pub use judge::{Denial, judge};
 pub use pass::{Granted, OutOfScope, Taking, Use, looks_at_models, pass};
 pub use permit::Permit;
-pub use rule::{Bearer, Condition, Detach, Needs, Risky, Rule, Rules, Theft, TtlRange};
+pub use rule::{Approve, Bearer, Condition, Detach, Needs, Risky, Rule, Rules, Theft, TtlRange};

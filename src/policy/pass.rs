@@ -1,7 +1,7 @@
 //! Whether one use of a virtual key is within what its lease was judged to be good for. Pure; the second maker of a
 //! permit, and only out of what an earlier judgement granted.
 
-use super::{Permit, Risky};
+use super::{Approve, Permit, Risky};
 use crate::{
     clock::Boottime,
     model::{Budget, KeyName, Kind, Owner, Pattern, Scope, Ttl},
@@ -76,10 +76,11 @@ pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Pe
     for scope in granted.scopes {
         allows(scope, wanted)?;
     }
-    let takes = match (wanted.risky, granted.risky) {
-        (false, _) | (true, Risky::Allowed) => Taking::Any,
+    let (takes, approve) = match (wanted.risky, granted.risky) {
+        (false, _) | (true, Risky::Allowed) => (Taking::Any, Approve::Never),
+        (true, Risky::Approved) => (Taking::Any, Approve::Always),
         // Which one that is, only who takes it can tell.
-        (true, Risky::SingleUse) => Taking::Last,
+        (true, Risky::SingleUse) => (Taking::Last, Approve::Never),
         (true, Risky::Refused) => return Err(OutOfScope::Risky),
     };
     if granted.budget.weighs() && !wanted.read {
@@ -106,6 +107,7 @@ pub fn pass(granted: &Granted<'_>, wanted: &Use<'_>, now: Boottime) -> Result<Pe
         rate: None,
         holder: String::new(),
         takes,
+        approve,
         judged: now,
     })
 }
@@ -166,10 +168,13 @@ mod tests {
             let granted = Granted { key: &key, rule: "mine", scopes: &[], risky, budget: &budget };
             let (method, path) = ("DELETE", "/v1/files/1");
             let wanted = Use { method, path, models: &[], read: false, max_output: None, risky: true };
-            pass(&granted, &wanted, Boottime::from_nanos(1)).map(|permit| permit.takes()).ok()
+            let permit = pass(&granted, &wanted, Boottime::from_nanos(1));
+            permit.map(|permit| (permit.takes(), permit.approve())).ok()
         };
-        let all = [Risky::Refused, Risky::SingleUse, Risky::Allowed].map(takes);
-        assert_eq!(all, [None, Some(Taking::Last), Some(Taking::Any)]);
+        let all = [Risky::Refused, Risky::SingleUse, Risky::Approved, Risky::Allowed].map(takes);
+        let (any, last) = (Taking::Any, Taking::Last);
+        let (never, always) = (Approve::Never, Approve::Always);
+        assert_eq!(all, [None, Some((last, never)), Some((any, always)), Some((any, never))]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Proof of one yes. Only `judge` makes it, and minting spends it.
 
-use super::{Risky, Taking};
+use super::{Approve, Risky, Taking};
 use crate::{
     clock::Boottime,
     model::{Budget, KeyName, Kind, Owner, Rate, Scope, Selector, Ttl},
@@ -44,6 +44,7 @@ pub struct Permit {
     pub(super) rate: Option<Rate>,
     pub(super) holder: String,
     pub(super) takes: Taking,
+    pub(super) approve: Approve,
     pub(super) judged: Boottime,
 }
 
@@ -112,6 +113,10 @@ impl Permit {
     /// Which of a virtual key's uses it is good for.
     pub fn takes(&self) -> Taking {
         self.takes
+    }
+    /// Whether a person must say yes before it is spent.
+    pub fn approve(&self) -> Approve {
+        self.approve
     }
     /// When the judgement was made.
     pub fn judged(&self) -> Boottime {

@@ -35,6 +35,7 @@ impl Rules {
             bearer: Bearer::NotEnough,
             recipients: Vec::new(),
             theft: Theft::default(),
+            approve: Approve::Never,
             budget: Budget::default(),
         }])
     }
@@ -108,6 +109,8 @@ pub struct Rule {
     pub recipients: Vec<Condition>,
     /// What becomes of a lease whose virtual key a stranger tries.
     pub theft: Theft,
+    /// Whether a person is asked first.
+    pub approve: Approve,
     /// How much virtual keys may use.
     pub budget: Budget,
 }
@@ -162,8 +165,36 @@ pub enum Risky {
     Refused,
     /// The key must have one use left, and is spent by it.
     SingleUse,
+    /// A person is asked, for each.
+    Approved,
     /// Nothing more than any other call.
     Allowed,
+}
+
+/// Whether a person must say yes, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Approve {
+    /// The rule is enough.
+    #[default]
+    Never,
+    /// For the first lease of each process; while it runs on, its yes is remembered.
+    OncePerProcess,
+    /// For every lease.
+    Always,
+}
+
+impl Approve {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Never, Self::OncePerProcess, Self::Always];
+
+    /// As in the config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::OncePerProcess => "once_per_process",
+            Self::Always => "always",
+        }
+    }
 }
 
 /// Whether having a virtual key is enough where nobody can tell who the caller is.

@@ -30,6 +30,8 @@ pub(super) enum Question {
     ProgramToRead(i32),
     /// The pid namespace of a process, as a place.
     PidNamespace(i32),
+    /// The directory that a process works in, as a place.
+    Directory(i32),
     /// Which processes hold the socket with this inode, which that user made.
     Holders { inode: u32, uid: u32 },
     /// Whether a process holds the socket with this inode.
@@ -122,6 +124,7 @@ fn look(question: Question) -> Result<Sight, Errno> {
         Question::Program(pid) => file(format!("/proc/{pid}/exe"), OFlag::O_PATH),
         Question::ProgramToRead(pid) => file(format!("/proc/{pid}/exe"), OFlag::O_RDONLY),
         Question::PidNamespace(pid) => file(format!("/proc/{pid}/ns/pid"), OFlag::O_PATH),
+        Question::Directory(pid) => file(format!("/proc/{pid}/cwd"), OFlag::O_PATH),
         Question::Holders { inode, uid } => match holders::numbers(inode, uid)? {
             numbers if numbers.len() > MOST => Err(Errno::E2BIG),
             numbers => Ok(Sight { file: None, numbers }),
@@ -173,7 +176,7 @@ fn tell(socket: &OwnedFd, asked: &[u8]) -> Result<(), Errno> {
 impl Question {
     fn post(self) -> Post {
         match self {
-            Self::Program(_) | Self::ProgramToRead(_) | Self::PidNamespace(_) => Post::Programs,
+            Self::Program(_) | Self::ProgramToRead(_) | Self::PidNamespace(_) | Self::Directory(_) => Post::Programs,
             Self::Holders { .. } | Self::Holds { .. } => Post::Sockets,
         }
     }
@@ -185,6 +188,7 @@ impl Question {
             Self::PidNamespace(pid) => [number, 3, pid, 0, 0],
             Self::Holders { inode, uid } => [number, 4, 0, inode.cast_signed(), uid.cast_signed()],
             Self::Holds { pid, inode } => [number, 5, pid, inode.cast_signed(), 0],
+            Self::Directory(pid) => [number, 6, pid, 0, 0],
         }
     }
 
@@ -197,6 +201,7 @@ impl Question {
             3 => Some(Self::PidNamespace(pid)),
             4 => Some(Self::Holders { inode, uid }),
             5 => Some(Self::Holds { pid, inode }),
+            6 => Some(Self::Directory(pid)),
             _ => None,
         }
     }
@@ -328,6 +333,7 @@ mod tests {
         assert_eq!(inode_of(Question::Program(pid)), cat);
         assert_eq!(inode_of(Question::ProgramToRead(pid)), cat);
         assert!(inode_of(Question::PidNamespace(pid)) > 0);
+        assert_eq!(inode_of(Question::Directory(pid)), std::fs::metadata(".").unwrap().ino());
         let uid = nix::unistd::geteuid().as_raw();
         assert!(ask(Question::Holders { inode, uid }).unwrap().numbers.contains(&us));
         assert!(ask(Question::Holds { pid: us, inode }).is_ok());

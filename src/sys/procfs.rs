@@ -155,6 +155,17 @@ impl ProcDir {
         self.parsed("stat", |text| parse::stat_field(text, 22))
     }
 
+    /// The directory that it works in, for people: by its path, which a namespace of its own may give another meaning.
+    ///
+    /// # Errors
+    /// See [`ProcError`].
+    pub fn directory(&self) -> Result<PathBuf, ProcError> {
+        let name = "cwd";
+        let place = self.seen(name, Question::Directory(self.pid))?;
+        let link = readlink(format!("/proc/self/fd/{}", place.as_raw_fd()).as_str());
+        link.map(PathBuf::from).map_err(|errno| self.fault(name, errno))
+    }
+
     /// Its parent's number now; 0 when that is outside of our pid namespace.
     ///
     /// # Errors

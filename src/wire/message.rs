@@ -79,6 +79,14 @@ pub struct Unlock {
     pub accept_rollback: bool,
 }
 
+/// `POST /v1/approvals/{id}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approve {
+    /// Yes or no.
+    pub approve: bool,
+}
+
 /// `POST /v1/tickets/redeem`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,6 +2,7 @@
 //! puts tokens in; it never decides what to send.
 
 mod answer;
+pub mod assuan;
 mod coded;
 mod echo;
 mod hide;
@@ -20,7 +21,7 @@ pub use answer::{Encoded, lease, studio_token};
 pub use echo::{Echo, EchoGuard, echoes};
 pub use hide::UsageHider;
 pub use look::{Edit, Look, LookFault, Seen};
-pub use message::{DecoyPut, KeyPut, KeyRotate, Redeem, Unlock, Why, parse};
+pub use message::{Approve, DecoyPut, KeyPut, KeyRotate, Redeem, Unlock, Why, parse};
 pub use problem::{problem, refusal, studio_error};
 pub use unpack::{Coding, UnpackBounds, Unpacker};
 pub use usage::{Framing, UsageReader};

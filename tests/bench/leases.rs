@@ -72,6 +72,7 @@ fn lease(clock: &Clock, number: usize) -> Done<New> {
         recipient: None,
         scopes: Vec::new(),
         risky: Default::default(),
+        approve: Default::default(),
         budget: Default::default(),
         holder: "5:bench|4:1000".into(),
     };

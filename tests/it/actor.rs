@@ -98,7 +98,7 @@ fn plays_its_part() {
             }
         }
         // Tells its number, connects to the gateway, and calls with a key on each cue.
-        "call" => call(&socket),
+        "call" => call(&std::env::var_os("SIXTY_GATEWAY").map_or(socket, PathBuf::from)),
         // Connects, hands the connection to a child and is gone.
         "hand on" => {
             let stream = connected(&socket);
@@ -123,19 +123,18 @@ fn plays_its_part() {
                 inheriting(&PathBuf::from(std::env::var_os("SIXTY_BECOME").unwrap()), "inherit", stream).exec()
             );
         }
-        // Has a connection that another made, and whose end it waits for if it is its parent.
-        "inherit" => {
-            std::thread::sleep(std::time::Duration::from_millis(30));
+        // Asks, and becomes another program on the cue, before the answer has come.
+        "ask then become" => ask_then_become(&socket),
+        // Takes the answer to what another asked.
+        "take" => {
             let mut stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-            let target = std::env::var("SIXTY_TARGET").unwrap_or_default();
-            match target.split_once(' ') {
-                Some((method, path)) => {
-                    let _ = stream.write_all(request(method, path, None, "keep-alive").repeat(times()).as_bytes());
-                    (0..times()).for_each(|_| tell(&code(read_answer(&mut stream))));
-                }
-                None => tell(&code(asked(&mut stream))),
-            }
+            tell("another");
+            tell(&code(read_answer(&mut stream)));
         }
+        // Asks by so many threads at once, each on a connection of its own.
+        "ask at once" => ask_at_once(&socket),
+        // Has a connection that another made, and whose end it waits for if it is its parent.
+        "inherit" => inherit(),
         // Connects again and again, and is gone.
         "knock and run" => {
             let all: Vec<_> = (0..times()).map(|_| UnixStream::connect(&socket).unwrap()).collect();
@@ -146,11 +145,42 @@ fn plays_its_part() {
     }
 }
 
+fn ask_then_become(socket: &Path) {
+    let other = PathBuf::from(std::env::var_os("SIXTY_BECOME").unwrap());
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.write_all(request("POST", "/v1/leases", Some(WISH), "keep-alive").as_bytes()).unwrap();
+    wait();
+    panic!("{}", inheriting(&other, "take", stream).exec());
+}
+
+fn ask_at_once(socket: &Path) {
+    let ask = || code(exchange(socket, "POST", "/v1/leases", Some(WISH)));
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..times()).map(|_| scope.spawn(ask)).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    tell(&all.join(", "));
+}
+
+fn inherit() {
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let mut stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let target = std::env::var("SIXTY_TARGET").unwrap_or_default();
+    match target.split_once(' ') {
+        Some((method, path)) => {
+            let _ = stream.write_all(request(method, path, None, "keep-alive").repeat(times()).as_bytes());
+            (0..times()).for_each(|_| tell(&code(read_answer(&mut stream))));
+        }
+        None => tell(&code(asked(&mut stream))),
+    }
+}
+
 fn call(socket: &Path) {
     let key = std::env::var("SIXTY_KEY").unwrap();
     tell(&std::process::id().to_string());
     let mut stream = UnixStream::connect(socket).unwrap();
-    let call = format!("GET /dashscope/compatible-mode/v1/models HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n");
+    let what = std::env::var("SIXTY_TARGET").unwrap_or_else(|_| "GET /dashscope/compatible-mode/v1/models".into());
+    let call = format!("{what} HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\n\r\n");
     loop {
         wait();
         let _ = stream.write_all(call.as_bytes());

@@ -8,7 +8,7 @@ use crate::{
 use serde_json::Value;
 
 /// Every command that has a help of its own.
-const COMMANDS: [&str; 34] = [
+const COMMANDS: [&str; 35] = [
     "",
     "demo",
     "init",
@@ -30,6 +30,7 @@ const COMMANDS: [&str; 34] = [
     "exec",
     "leases",
     "revoke",
+    "approve",
     "lock",
     "unlock",
     "selftest",
@@ -46,7 +47,7 @@ const COMMANDS: [&str; 34] = [
 ];
 
 /// Commands that ask a daemon, with what they need on stdin.
-const ASKING: [&str; 20] = [
+const ASKING: [&str; 21] = [
     "key list",
     "key show a",
     "key rotate a",
@@ -60,6 +61,7 @@ const ASKING: [&str; 20] = [
     "leases",
     "leases --all",
     "revoke --all",
+    "approve",
     "lock",
     "unlock",
     "selftest",
@@ -310,6 +312,7 @@ fn json_is_one_object_of_a_stable_shape() {
         "leases --json",
         "leases --all --json",
         "usage --json",
+        "approve --json",
         "whoami --json",
         "why dashscope/main --json",
         "key test dashscope/main --json",

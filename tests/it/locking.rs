@@ -133,7 +133,7 @@ pub async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> (
     use sixty::{
         attest::{AttestOptions, Attestor},
         audit::{Audit, AuditOptions, Sync},
-        broker::{Broker, BrokerOptions, Debugger, Parts},
+        broker::{ApprovalOptions, Broker, BrokerOptions, Debugger, Parts},
         issuer::{Issuer, IssuerOptions, IssuerParts, shared},
         ledger::{LedgerOptions, UsageBook, UsageOptions},
         recipe::{Loopback, Recipe},
@@ -179,6 +179,7 @@ pub async fn by_hand(folder: &std::path::Path, clock: &sixty::clock::Clock) -> (
         refusals_per_uid: "600/min".parse().unwrap(),
         connections_per_uid: 9,
         owner: nix::unistd::geteuid().as_raw(),
+        approval: ApprovalOptions { ask: None, timeout: SECOND, waiting: 9, waiting_per_uid: 9, kept: 9 },
         debugger: Debugger::Expected,
         lock_after: Some(Duration::from_secs(60)),
         unlock: Some(Box::new(with)),

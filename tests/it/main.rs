@@ -9,6 +9,7 @@
 )]
 
 mod actor;
+mod approval;
 mod attack;
 mod audit;
 mod bridge;

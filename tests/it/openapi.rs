@@ -1,6 +1,6 @@
 //! The OpenAPI files say what the daemon does: same routes, same parameters, documented answers.
 
-use crate::harness::{Answer, MINE, World, exchange, read_answer, request};
+use crate::harness::{Answer, MINE, SECOND, World, exchange, read_answer, request, soon};
 use serde_json::Value;
 use sixty::endpoint::{BROKER, CONTROL, CONTROL_OPENAPI, OPENAPI, Route};
 use std::{
@@ -8,6 +8,7 @@ use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
+    process::Stdio,
 };
 
 /// One operation by its `operationId`, what is sent, and what must come back.
@@ -15,7 +16,8 @@ type Case = (&'static str, &'static str, Option<&'static str>, u16);
 
 const KEY: &str = r#"{"key":"dashscope/main"}"#;
 
-/// In this order, with an open vault that holds `dashscope/main`; `MINTED` stands for the id of the last lease.
+/// In this order, with an open vault that holds `dashscope/main`; `MINTED` stands for the id of the last lease,
+/// `APPROVAL` for the one that waits.
 const ASKED_OF_BROKER: &[Case] = &[
     ("health", "/healthz", None, 200),
     ("health", "/healthz?verbose", None, 400),
@@ -81,6 +83,11 @@ const ASKED_OF_CONTROL: &[Case] = &[
     ("revokeLeases", "/v1/leases?key=dashscope%2Fmain", None, 200),
     ("revokeLeases", "/v1/leases", None, 400),
     ("revokeLeases", "/v1/leases?all=false", None, 400),
+    ("approvals", "/v1/approvals", None, 200),
+    ("approve", "/v1/approvals/APPROVAL", Some(r#"{"yes":true}"#), 400),
+    ("approve", "/v1/approvals/ap_1", Some(r#"{"approve":true}"#), 400),
+    ("approve", "/v1/approvals/APPROVAL", Some(r#"{"approve":true}"#), 200),
+    ("approve", "/v1/approvals/APPROVAL", Some(r#"{"approve":true}"#), 404),
     ("why", "/v1/why", Some(r#"{"key":"dashscope/main","peer":["uid:1","exe:/bin/true"]}"#), 200),
     ("why", "/v1/why", Some(r#"{"key":"dashscope/main","peer":["uid:me"]}"#), 400),
     ("reload", "/v1/reload", None, 200),
@@ -165,13 +172,21 @@ fn the_descriptions_are_of_this_version_and_served_as_they_are() {
 
 #[test]
 fn every_operation_answers_as_it_is_described() {
-    let world = World::new(&format!("{MINE}for = [\"uid:self\"]\n"));
+    let asks = MINE.replace("\"mine\"", "\"asks\"").replace("**", "dashscope/asks") + "approve = \"always\"\n";
+    let world = World::new(&format!("{asks}{MINE}for = [\"uid:self\"]\n"));
     world.add_key("dashscope/main");
-    ask_all(&world.broker(), OPENAPI, ASKED_OF_BROKER);
-    ask_all(&world.control(), CONTROL_OPENAPI, ASKED_OF_CONTROL);
+    ask_all(&world.broker(), OPENAPI, ASKED_OF_BROKER, "");
+    world.add_key("dashscope/asks");
+    let mut asks =
+        world.command(&["mint", "dashscope/asks"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let waits =
+        || world.control_http("GET", "/v1/approvals", None).json()["approvals"][0]["id"].as_str().map(str::to_owned);
+    assert!(soon(10 * SECOND, || waits().is_some()));
+    ask_all(&world.control(), CONTROL_OPENAPI, ASKED_OF_CONTROL, &waits().unwrap());
+    asks.wait().unwrap();
 }
 
-fn ask_all(socket: &Path, text: &str, cases: &[Case]) {
+fn ask_all(socket: &Path, text: &str, cases: &[Case], approval: &str) {
     let api = parsed(text);
     let operations = operations(&api);
     let named = |id: &str| operations.iter().find(|one| one.described["operationId"] == id).unwrap();
@@ -179,7 +194,8 @@ fn ask_all(socket: &Path, text: &str, cases: &[Case]) {
     let uid = nix::unistd::geteuid().to_string();
     for (id, target, body, status) in cases {
         let body = body.map(|body| body.replace("SELF", &uid).replace("TICKET", &ticket));
-        let answer = exchange(socket, &named(id).method, &target.replace("MINTED", &minted), body.as_deref()).unwrap();
+        let target = target.replace("MINTED", &minted).replace("APPROVAL", approval);
+        let answer = exchange(socket, &named(id).method, &target, body.as_deref()).unwrap();
         assert_eq!(answer.status, *status, "{id} {target}: {}", answer.text());
         documented(&api, named(id), &answer);
         if *id == "mint" && *status == 201 {

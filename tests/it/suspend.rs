@@ -183,6 +183,7 @@ fn terms() -> Terms {
         uid: nix::unistd::geteuid().as_raw(),
         recipient: None,
         scopes: Vec::new(),
+        approve: Default::default(),
         risky: Default::default(),
         budget: Default::default(),
         holder: "".into(),

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::variables::{Clients, Variables};
-use crate::cli::ask::{Doors, ask, json, read};
+use crate::cli::ask::{Doors, ask, ask_people, json, read};
 use crate::cli::environment::variable;
 use crate::cli::failure::Failure;
 use crate::cli::output::say;
@@ -86,7 +86,7 @@ impl<'a> Keys<'a> {
             recipient: None,
             ticket: false,
         };
-        let answer = ask(&self.doors.broker, Method::POST, "/v1/leases", Some(json(&request)));
+        let answer = ask_people(&self.doors.broker, Method::POST, "/v1/leases", Some(json(&request)));
         let answer = answer.map_err(|failure| failure.advising("denied", advice))?;
         let Minted { id, token, provider, expires_in } = read(&answer)?;
         let token = Zeroizing::new(token.into_owned());

@@ -76,6 +76,7 @@ fn permit(key: &str) -> Permit {
         bearer: Bearer::NotEnough,
         recipients: Vec::new(),
         theft: Default::default(),
+        approve: Default::default(),
         budget: Default::default(),
     };
     let principal = Principal {

@@ -1,0 +1,303 @@
+//! What waits for a person's answer, and which yeses are remembered, all under one lock. It never gives one process's yes
+//! to another, nor one that was taken back.
+
+use super::{ApprovalOptions, Matter, Unapproved, Waiting};
+use crate::{
+    attest::{AttestError, Instance, Portrait},
+    clock::{Boottime, Clock},
+    model::{ApprovalId, Approver, KeyName},
+    sys::chance,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::{sync::Notify, time::timeout};
+
+/// What was answered.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::broker) enum Answer {
+    Yes(Approver),
+    No(Approver),
+    /// The program that was to ask could not.
+    Failed,
+}
+
+/// What is taken back or forgotten.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::broker) enum Forget<'a> {
+    All,
+    Key(&'a KeyName),
+}
+
+/// All that waits, and all that is remembered.
+pub(in crate::broker) struct Approvals {
+    book: Mutex<Book>,
+    pub(super) options: ApprovalOptions,
+    clock: Clock,
+    /// Told when there is something new to ask.
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Book {
+    /// The oldest first.
+    prompts: Vec<Prompt>,
+    /// The oldest first.
+    yeses: Vec<Yes>,
+}
+
+/// One question to a person. Whoever asks the same waits for the same answer.
+struct Prompt {
+    id: ApprovalId,
+    matter: Matter,
+    instance: Instance,
+    shown: Portrait,
+    until: Boottime,
+    callers: usize,
+    answer: Option<Answer>,
+    /// Told when it is answered or taken back.
+    told: Arc<Notify>,
+}
+
+/// A yes that a process keeps.
+struct Yes {
+    instance: Instance,
+    key: KeyName,
+    rule: String,
+    by: Approver,
+}
+
+/// A caller who waits. Gone, it takes its question back.
+struct Caller<'a> {
+    approvals: &'a Approvals,
+    id: ApprovalId,
+    until: Boottime,
+    told: Arc<Notify>,
+}
+
+impl Approvals {
+    pub(in crate::broker) fn new(options: ApprovalOptions, clock: Clock) -> Self {
+        Self { book: Mutex::default(), options, clock, news: Notify::new() }
+    }
+
+    /// Whose yes the process has already.
+    pub(super) fn remembered(&self, instance: &Instance, matter: &Matter) -> Option<Approver> {
+        let fits = |yes: &&Yes| {
+            matter.remember && yes.key == matter.key && yes.rule == matter.rule && yes.instance.is(instance)
+        };
+        self.book().yeses.iter().find(fits).map(|yes| yes.by)
+    }
+
+    /// Waits for a person's answer. `shown` is looked at only where nobody asks the same yet, and there is room.
+    pub(super) async fn wait(
+        &self,
+        instance: Instance,
+        matter: Matter,
+        shown: impl Future<Output = Result<Portrait, AttestError>>,
+    ) -> Result<Result<Approver, Unapproved>, AttestError> {
+        let joined = self.book().join(&instance, &matter);
+        let (id, until, told) = match joined {
+            Some(joined) => joined,
+            None => {
+                let uid = matter.uid;
+                if !self.book().has_room(uid, &self.options) {
+                    return Ok(Err(Unapproved::Crowded));
+                }
+                match self.begin(instance, matter, shown.await?) {
+                    Some(begun) => begun,
+                    None => return Ok(Err(Unapproved::Crowded)),
+                }
+            }
+        };
+        Ok(Caller { approvals: self, id, until, told }.answer().await)
+    }
+
+    fn begin(
+        &self,
+        instance: Instance,
+        matter: Matter,
+        shown: Portrait,
+    ) -> Option<(ApprovalId, Boottime, Arc<Notify>)> {
+        let mut book = self.book();
+        // Another caller was quicker.
+        if let Some(joined) = book.join(&instance, &matter) {
+            return Some(joined);
+        }
+        if !book.has_room(matter.uid, &self.options) {
+            return None;
+        }
+        // If the kernel has no randomness, nothing else works either.
+        let id = ApprovalId(chance::number().unwrap_or_default());
+        let (until, told) = (self.clock.boot().plus(self.options.timeout), Arc::<Notify>::default());
+        let at = (id, until, told.clone());
+        book.prompts.push(Prompt { id, matter, instance, shown, until, callers: 1, answer: None, told });
+        self.news.notify_one();
+        Some(at)
+    }
+
+    /// The next question to be asked: the oldest that has a second left.
+    pub(super) async fn next(&self) -> Waiting {
+        loop {
+            // One that comes after this look is told all the same.
+            if let Some(next) = self.waiting().into_iter().find(|waiting| waiting.expires_in > 0) {
+                return next;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    /// Returns when a question does not wait any more.
+    pub(super) async fn closed(&self, id: ApprovalId) {
+        loop {
+            let told = self.book().open().find(|prompt| prompt.id == id).map(|prompt| prompt.told.clone());
+            let Some(told) = told else { return };
+            let told = told.notified();
+            tokio::pin!(told);
+            if told.as_mut().enable() || !self.is_open(id) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    fn is_open(&self, id: ApprovalId) -> bool {
+        self.book().open().any(|prompt| prompt.id == id)
+    }
+
+    /// What waits now, the oldest first.
+    pub(in crate::broker) fn waiting(&self) -> Vec<Waiting> {
+        let now = self.clock.boot();
+        let book = self.book();
+        // Nobody is asked about a process that has ended, though somebody else still holds its connection.
+        book.open().filter(|prompt| prompt.instance.is_alive()).map(|prompt| prompt.waiting(now)).collect()
+    }
+
+    /// How many questions wait.
+    pub(in crate::broker) fn count(&self) -> usize {
+        self.book().open().count()
+    }
+
+    /// Answers one question, and says how many callers hear it; none where it does not wait any more. `may` is asked
+    /// about the process that asks.
+    pub(in crate::broker) fn answer<E>(
+        &self,
+        id: ApprovalId,
+        answer: Answer,
+        may: impl FnOnce(&Instance) -> Result<(), E>,
+    ) -> Result<Option<usize>, E> {
+        let mut book = self.book();
+        let Some(prompt) = book.prompts.iter_mut().find(|prompt| prompt.id == id && prompt.answer.is_none()) else {
+            return Ok(None);
+        };
+        may(&prompt.instance)?;
+        prompt.answer = Some(answer);
+        prompt.told.notify_waiters();
+        let callers = prompt.callers;
+        if let (Answer::Yes(by), true) = (answer, prompt.matter.remember && prompt.instance.is_seen()) {
+            let Matter { key, rule, .. } = &prompt.matter;
+            let yes = Yes { instance: prompt.instance.clone(), key: key.clone(), rule: rule.clone(), by };
+            book.keep(yes, self.options.kept);
+        }
+        Ok(Some(callers))
+    }
+
+    /// Takes back what waits and forgets what is remembered.
+    pub(in crate::broker) fn forget(&self, which: Forget<'_>) {
+        let named = |key: &KeyName| match which {
+            Forget::All => true,
+            Forget::Key(only) => key == only,
+        };
+        let mut book = self.book();
+        book.yeses.retain(|yes| !named(&yes.key));
+        for gone in book.prompts.extract_if(.., |prompt| named(&prompt.matter.key)) {
+            gone.told.notify_waiters();
+        }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn open(&self) -> impl Iterator<Item = &Prompt> {
+        self.prompts.iter().filter(|prompt| prompt.answer.is_none())
+    }
+
+    /// One more caller of a question that is asked already.
+    fn join(&mut self, instance: &Instance, matter: &Matter) -> Option<(ApprovalId, Boottime, Arc<Notify>)> {
+        let same =
+            |prompt: &&mut Prompt| prompt.answer.is_none() && prompt.matter == *matter && prompt.instance.is(instance);
+        let prompt = self.prompts.iter_mut().find(same)?;
+        prompt.callers += 1;
+        Some((prompt.id, prompt.until, prompt.told.clone()))
+    }
+
+    fn has_room(&self, uid: u32, options: &ApprovalOptions) -> bool {
+        let own = self.prompts.iter().filter(|prompt| prompt.matter.uid == uid).count();
+        self.prompts.len() < options.waiting && own < options.waiting_per_uid
+    }
+
+    /// The oldest make room for the latest; those of processes that have ended first.
+    fn keep(&mut self, yes: Yes, most: usize) {
+        self.yeses.retain(|yes| yes.instance.is_alive());
+        let over = (self.yeses.len() + 1).saturating_sub(most);
+        self.yeses.drain(..over.min(self.yeses.len()));
+        self.yeses.push(yes);
+    }
+}
+
+impl Prompt {
+    fn waiting(&self, now: Boottime) -> Waiting {
+        Waiting {
+            id: self.id,
+            key: self.matter.key.clone(),
+            rule: self.matter.rule.clone(),
+            remembered: self.matter.remember && self.instance.is_seen(),
+            callers: self.callers,
+            expires_in: self.until.since(now).as_secs(),
+            asks: self.matter.asks.clone(),
+            caller: self.shown.clone(),
+        }
+    }
+}
+
+impl Caller<'_> {
+    async fn answer(self) -> Result<Approver, Unapproved> {
+        loop {
+            let told = self.told.notified();
+            tokio::pin!(told);
+            // From here on nothing that is told is missed.
+            told.as_mut().enable();
+            if let Some(answer) = self.answered() {
+                return answer;
+            }
+            let left = self.until.since(self.approvals.clock.boot());
+            if left.is_zero() {
+                return Err(Unapproved::Late);
+            }
+            let _ = timeout(left, told).await;
+        }
+    }
+
+    fn answered(&self) -> Option<Result<Approver, Unapproved>> {
+        let book = self.approvals.book();
+        let Some(prompt) = book.prompts.iter().find(|prompt| prompt.id == self.id) else {
+            return Some(Err(Unapproved::Withdrawn));
+        };
+        prompt.answer.map(|answer| match answer {
+            Answer::Yes(by) => Ok(by),
+            Answer::No(by) => Err(Unapproved::No(by)),
+            Answer::Failed => Err(Unapproved::Failed),
+        })
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        let mut book = self.approvals.book();
+        let Some(at) = book.prompts.iter().position(|prompt| prompt.id == self.id) else { return };
+        book.prompts[at].callers -= 1;
+        if book.prompts[at].callers == 0 {
+            book.prompts.remove(at).told.notify_waiters();
+        }
+    }
+}
