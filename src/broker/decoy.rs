@@ -65,11 +65,12 @@ impl Session {
 impl Inner {
     /// Whether a key that is asked for is a decoy: then whoever asks has stepped on it.
     pub(super) async fn steps_on(&self, peer: &Peer, key: &KeyName) -> bool {
-        let Ok(listed) = self.vault.meta(key) else { return false };
-        if listed.decoy {
-            self.sprung(peer, &(listed.meta.fingerprint, Some(key.clone())), "it was asked for").await;
+        if !self.vault.is_decoy(key) {
+            return false;
         }
-        listed.decoy
+        let fingerprint = self.vault.meta(key).map_or(Fingerprint(String::new()), |listed| listed.meta.fingerprint);
+        self.sprung(peer, &(fingerprint, Some(key.clone())), "it was asked for").await;
+        true
     }
 
     /// A decoy was used. Leases end each time; who goes on and on is put on record as often as any refusal.

@@ -19,6 +19,8 @@ pub use check::{check, check_usual};
 pub use doctor::examine;
 pub use init::{InitOptions, init};
 pub use places::DaemonOptions;
+#[cfg(fuzzing)]
+pub use suspend::fuzz;
 
 use crate::{
     config::Faults,

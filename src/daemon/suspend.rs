@@ -12,6 +12,8 @@ use crate::{
     sys::scrub,
 };
 use bus::Bus;
+#[cfg(fuzzing)]
+pub use message::fuzz;
 use message::{Callee, ERROR, Message, REPLY, SIGNAL};
 use std::{
     io,

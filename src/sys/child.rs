@@ -40,6 +40,9 @@ pub(super) fn settle(starter: Pid, fd: RawFd) -> Result<(), Errno> {
         // SAFETY: to ignore a signal runs no code of ours.
         unsafe { signal(ignored, SigHandler::SigIgn) }?;
     }
+    // Inherited as ignored, the kernel itself would throw away how a child ended.
+    // SAFETY: the default action runs no code of ours.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
     keep_only(fd);
     let _ = nix::unistd::chdir("/");
     Ok(())

@@ -116,6 +116,15 @@ pub(super) fn read(bytes: &[u8]) -> Option<Message> {
     Some(message)
 }
 
+/// Reads what may be no message.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    let _ = bytes.first_chunk().and_then(length);
+    if let Some(message) = read(bytes) {
+        let _ = (message.flag(), message.texts());
+    }
+}
+
 impl Message {
     /// A body that is one truth value.
     pub(super) fn flag(&self) -> Option<bool> {
@@ -194,6 +203,7 @@ fn put_signature(bytes: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const TO: Callee = Callee { name: "org.x", path: "/org/x", interface: "org.x.Y" };
 
@@ -226,6 +236,21 @@ mod tests {
         let mut lies = good;
         lies[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
         assert!(read(&lies).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_fall(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
+            let mut bytes = call(1, TO, "Do", &["one", "two"]);
+            bytes[at.index(FIXED)] = byte;
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            bytes.truncate(cut.index(bytes.len() + 1));
+            let _ = bytes.first_chunk().and_then(length);
+            if let Some(message) = read(&bytes) {
+                let _ = (message.flag(), message.texts());
+            }
+        }
     }
 
     #[test]
