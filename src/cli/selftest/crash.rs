@@ -21,8 +21,14 @@ use std::{
 const LOOKS: usize = 500;
 
 pub(super) fn abort(_: &Target) -> Outcome {
-    let tried = Folder::new().and_then(|folder| folder.tried());
+    let tried = allow_cores().and_then(|()| Folder::new()?.tried());
     tried.unwrap_or_else(|fault| Outcome::Untried(fault.to_string()))
+}
+
+/// What this process starts may leave a core as far as anything may.
+fn allow_cores() -> io::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_CORE)?;
+    Ok(setrlimit(Resource::RLIMIT_CORE, most, most)?)
 }
 
 /// A home for the daemon, in which a core would lie too. It goes away with all in it.
@@ -30,9 +36,6 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> io::Result<Self> {
-        // What is started for this may leave a core as far as anything may.
-        let (_, most) = getrlimit(Resource::RLIMIT_CORE)?;
-        setrlimit(Resource::RLIMIT_CORE, most, most)?;
         Ok(Self(mkdtemp(&std::env::temp_dir().join("sixty-selftest-XXXXXX"))?))
     }
 
@@ -100,7 +103,13 @@ mod tests {
     #[test]
     fn a_program_that_leaves_a_core_is_found_out() {
         let folder = Folder::new().unwrap();
-        let status = aborted(folder.start(Command::new("sleep").arg("60")).unwrap()).unwrap();
+        // Not this process, whose other children would leave theirs.
+        let script = "ulimit -c $(ulimit -H -c); : >ready; exec sleep 60";
+        let child = folder.start(Command::new("sh").args(["-c", script])).unwrap();
+        while !folder.0.join("ready").exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let status = aborted(child).unwrap();
         if getrlimit(Resource::RLIMIT_CORE).unwrap().1 == 0 {
             return eprintln!("not tried: nothing may leave a core here");
         }
