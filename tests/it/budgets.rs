@@ -45,7 +45,8 @@ fn every_crate_has_a_licence_we_may_use() {
     }
 }
 
-/// What `cargo vet` asks, without the tool, which takes minutes to build.
+/// What `cargo vet --locked --store-path .cargo-vet` asks, without the tool, which takes minutes to build. An exemption is
+/// trust without a reading; where there is much `unsafe`, or C, its note says in whom.
 #[test]
 fn every_crate_was_read_by_somebody_or_is_trusted_by_name() {
     if has("cargo", "whether every crate is on record is") {
