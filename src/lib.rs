@@ -74,6 +74,7 @@ pub fn main() -> ExitCode {
             config: arguments.config,
             socket: arguments.sockets.socket,
             control_socket: arguments.sockets.control_socket,
+            takeover: arguments.takeover,
             readable_by_parent: arguments.readable_by_parent,
         }),
         Invocation::Check(arguments) if arguments.files.is_empty() => daemon::check_usual(),

@@ -44,6 +44,14 @@ impl Head {
         Ok((Self { file, turn }, mark))
     }
 
+    /// Lets another process write.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub(super) fn unlock(&self) -> io::Result<()> {
+        self.file.unlock()
+    }
+
     /// Writes the mark over the older slot: one pwrite, no sync.
     pub(super) fn put(&mut self, mark: &Mark) -> io::Result<()> {
         let turn = self.turn + 1;

@@ -251,7 +251,10 @@ fn write_action(line: &mut Fields<'_>, by: Option<&Principal>, action: &Action<'
             line.some(*uid, |line, uid| line.number("uid", uid));
             line.text("why", (*why).into());
         }
+        Action::Inherited { leases } => line.number("leases", *leases),
         Action::Stopped
+        | Action::HandedOver
+        | Action::TakeoverFailed
         | Action::Locked
         | Action::Unlocked
         | Action::Asleep

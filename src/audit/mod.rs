@@ -36,7 +36,7 @@ use crate::sys::file::{self, FileError};
 use disk::Disk;
 use head::Head;
 use line::Body;
-use log::{Class, Log};
+use log::{Class, LetGo, Log};
 use resume::{First, Resumed, resume};
 use stamp::Stamp;
 use std::fs::File;
@@ -121,6 +121,8 @@ pub struct AuditStatus {
 #[derive(Clone)]
 pub struct Audit {
     shared: Arc<Mutex<Shared>>,
+    /// How it was opened.
+    opening: Arc<(AuditOptions, Clock)>,
 }
 
 struct Shared {
@@ -138,45 +140,45 @@ impl Audit {
     /// # Errors
     /// See [`AuditError`]; a full disk is none, since the audit recovers by itself.
     pub fn open(options: AuditOptions, clock: Clock) -> Result<Self, AuditError> {
-        let AuditOptions { path, head_path, sync } = options;
-        let (head, mark) = Head::open(&head_path).map_err(|source| match source.kind() {
-            io::ErrorKind::WouldBlock => AuditError::Busy(head_path),
-            _ => AuditError::Open { path: head_path, source },
-        })?;
-        let Opened { sink, reading, inode } = Opened::at(&path)?;
-        let fault = |source| AuditError::Open { path: path.clone(), source };
-        let resumed = resume(&path, &reading, mark).map_err(fault)?;
-        let length = reading.metadata().map_err(fault)?.len();
-        let seq = resumed.at.seq;
-        let mut log = Log {
-            path: path.clone(),
-            sink: Arc::new(sink),
-            inode,
-            length,
-            head,
-            stamp: Stamp::new(clock),
-            disk: None,
-            at: resumed.at,
-            staged: Vec::new(),
-            begun: 0,
-            written: seq,
-            durable: seq,
-            unrecorded: Unrecorded::default(),
-            unwritten: None,
-            unsynced: None,
-            live: broadcast::Sender::new(FOLLOW_MAX),
-        };
-        if mark.is_none() && length == 0 {
-            // So that a kill in the first write of all is told from a lost head. A full disk is no fault here.
-            let _ = log.mark();
-        }
-        let shared = Shared { log, reading: Arc::new(reading), tail_missing: None, reopen_due: false };
-        let audit = Self { shared: Arc::new(Mutex::new(shared)) };
-        if sync == Sync::Each {
-            audit.lock().log.disk = Some(Disk::start(Arc::downgrade(&audit.shared)).map_err(fault)?);
-        }
-        audit.lock().tell(&resumed);
+        let (shared, resumed) = Shared::open(&options, &clock)?;
+        let audit = Self { shared: Arc::new(Mutex::new(shared)), opening: Arc::new((options, clock)) };
+        audit.begin(&resumed)?;
         Ok(audit)
+    }
+
+    /// Lets another process write the audit; this one can't any more.
+    ///
+    /// # Errors
+    /// Something waits that cannot be written: then nothing has changed.
+    pub async fn let_go(&self) -> Result<(), AuditError> {
+        self.settle().await?;
+        let mut shared = self.lock();
+        shared.log.write()?;
+        let fault = |source| AuditError::Open { path: self.opening.0.head_path.clone(), source };
+        shared.log.head.unlock().map_err(fault)?;
+        shared.log.sink = Arc::new(LetGo);
+        Ok(())
+    }
+
+    /// Takes the audit again after [`Self::let_go`], and goes on where it ends by now.
+    ///
+    /// # Errors
+    /// [`AuditError::Busy`]: another process writes it. Else as [`Self::open`].
+    pub fn take_again(&self) -> Result<(), AuditError> {
+        let (options, clock) = &*self.opening;
+        let (shared, resumed) = Shared::open(options, clock)?;
+        *self.lock() = shared;
+        self.begin(&resumed)
+    }
+
+    fn begin(&self, resumed: &Resumed) -> Result<(), AuditError> {
+        let (options, _) = &*self.opening;
+        if options.sync == Sync::Each {
+            let fault = |source| AuditError::Open { path: options.path.clone(), source };
+            self.lock().log.disk = Some(Disk::start(Arc::downgrade(&self.shared)).map_err(fault)?);
+        }
+        self.lock().tell(resumed);
+        Ok(())
     }
 
     /// Records a decision: when this returns, it is in the file, and with it all outcomes before it; where that is wanted,
@@ -284,6 +286,42 @@ impl Audit {
 }
 
 impl Shared {
+    fn open(options: &AuditOptions, clock: &Clock) -> Result<(Self, Resumed), AuditError> {
+        let AuditOptions { path, head_path, .. } = options.clone();
+        let (head, mark) = Head::open(&head_path).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => AuditError::Busy(head_path),
+            _ => AuditError::Open { path: head_path, source },
+        })?;
+        let Opened { sink, reading, inode } = Opened::at(&path)?;
+        let fault = |source| AuditError::Open { path: path.clone(), source };
+        let resumed = resume(&path, &reading, mark).map_err(fault)?;
+        let length = reading.metadata().map_err(fault)?.len();
+        let seq = resumed.at.seq;
+        let mut log = Log {
+            path: path.clone(),
+            sink: Arc::new(sink),
+            inode,
+            length,
+            head,
+            stamp: Stamp::new(clock.clone()),
+            disk: None,
+            at: resumed.at,
+            staged: Vec::new(),
+            begun: 0,
+            written: seq,
+            durable: seq,
+            unrecorded: Unrecorded::default(),
+            unwritten: None,
+            unsynced: None,
+            live: broadcast::Sender::new(FOLLOW_MAX),
+        };
+        if mark.is_none() && length == 0 {
+            // So that a kill in the first write of all is told from a lost head. A full disk is no fault here.
+            let _ = log.mark();
+        }
+        Ok((Self { log, reading: Arc::new(reading), tail_missing: None, reopen_due: false }, resumed))
+    }
+
     /// Tells in a record what was found at the start.
     fn tell(&mut self, resumed: &Resumed) {
         let first = match resumed.first {

@@ -137,6 +137,15 @@ pub enum Action<'a> {
     },
     /// The daemon ends.
     Stopped,
+    /// Another process is to serve in this one's place.
+    HandedOver,
+    /// It did not come to serve, and this one goes on.
+    TakeoverFailed,
+    /// The process before left leases, and they go on.
+    Inherited {
+        /// How many.
+        leases: u64,
+    },
     /// A key was put into the vault.
     KeyAdded(KeyChange<'a>),
     /// A key was replaced.
@@ -223,6 +232,9 @@ impl Action<'_> {
         match self {
             Action::Started { .. } => "started",
             Action::Stopped => "stopped",
+            Action::HandedOver => "handed_over",
+            Action::TakeoverFailed => "takeover_failed",
+            Action::Inherited { .. } => "inherited",
             Action::KeyAdded(_) => "key_added",
             Action::KeyRotated(_) => "key_rotated",
             Action::KeyRemoved(_) => "key_removed",

@@ -74,6 +74,9 @@ fn every_action_has_its_record_and_no_field_for_a_secret() {
         Action::Revoked { which: Which::All, leases: 0 },
         Action::PeerRefused { uid: None, why: "the connector is dead" },
         Action::Stopped,
+        Action::HandedOver,
+        Action::TakeoverFailed,
+        Action::Inherited { leases: 3 },
     ];
     for action in actions {
         audit.action(Some(&who), action).unwrap();
@@ -308,4 +311,22 @@ fn two_daemons_do_not_write_one_audit() {
     assert!(matches!(Audit::open(options(&dir), Clock::system()), Err(AuditError::Busy(_))));
     drop(first);
     decide(&open(&dir), 1).unwrap();
+}
+
+#[tokio::test]
+async fn another_process_writes_on_where_this_one_let_go_and_it_goes_on_behind_that_one() {
+    let dir = Dir::new();
+    let first = open(&dir);
+    first.outcome(&outcome(1));
+    assert!(matches!(Audit::open(options(&dir), Clock::system()), Err(AuditError::Busy(_))));
+    first.let_go().await.unwrap();
+    assert!(first.action(None, Action::Stopped).is_err(), "it writes nothing meanwhile");
+    let second = open(&dir);
+    second.action(None, Action::Started { version: "2" }).unwrap();
+    assert!(matches!(first.take_again(), Err(AuditError::Busy(_))), "one at a time");
+    drop(second);
+    first.take_again().unwrap();
+    first.action(None, Action::TakeoverFailed).unwrap();
+    assert_eq!(verified(&dir).unwrap().records, 3);
+    assert!(text(&dir).lines().last().unwrap().contains("takeover_failed"));
 }

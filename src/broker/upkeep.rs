@@ -3,16 +3,16 @@
 
 use super::{Broker, Debugger, Inner, Policy, Reloaded, approval::Forget, fault::OperatorError};
 use crate::{
-    audit::Action,
+    audit::{Action, AuditError},
     clock::Boottime,
-    ledger::Terms,
+    ledger::{EstateError, Terms},
     model::{Principal, Request, Selector},
     policy,
     secret::Secret,
     sys::confine,
     vault::{Rollback, UnlockWith},
 };
-use std::sync::atomic::Ordering;
+use std::{io, sync::atomic::Ordering};
 use tracing::{info, warn};
 
 type Done<T> = Result<T, OperatorError>;
@@ -63,6 +63,11 @@ impl Broker {
             Debugger::Refused if confine::traced() => Err(OperatorError::Traced),
             Debugger::Refused | Debugger::Expected => Ok(()),
         }
+    }
+
+    /// Whether no key is in memory.
+    pub fn is_locked(&self) -> bool {
+        self.0.vault.is_locked()
     }
 
     /// Locks when nothing was minted for `lock_after`.
@@ -119,6 +124,60 @@ impl Broker {
         }
         self.look_after_audit();
         self.0.usage.save(|| self.0.ledger.spendings());
+    }
+
+    /// Goes on with the leases that the process before left, as far as the rules of now would give them.
+    ///
+    /// # Errors
+    /// Nothing of it is believed; there are no leases then.
+    pub fn inherit(&self, era: &str, estate: &[u8]) -> Result<usize, EstateError> {
+        self.0.ledger.inherit(era, estate)?;
+        let policy = self.policy();
+        let retired = self.0.ledger.retire(|terms| still_given(&policy, terms, self.0.clock.boot()));
+        let leases = self.0.ledger.count();
+        info!(leases, retired, "leases go on");
+        self.0.note(None, Action::Inherited { leases: leases as u64 });
+        Ok(leases)
+    }
+
+    /// Writes down what the next process goes on with: see [`Self::inherit`].
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn leave(&self, era: &str, to: &mut dyn io::Write) -> io::Result<()> {
+        self.0.ledger.leave(era, to)
+    }
+
+    /// Writes everything, and lets go of the files that one process alone may write: another is to serve. Nothing is
+    /// written while what this gives is kept.
+    ///
+    /// # Errors
+    /// Something cannot be written: then nothing is let go of.
+    pub async fn let_go(&self) -> Result<impl Send + use<>, AuditError> {
+        if let Err(fault) = self.0.vault.flush().await {
+            warn!(%fault, "the last uses of keys are not kept");
+        }
+        let resting = self.0.vault.rest().await;
+        self.0.usage.close(|| self.0.ledger.spendings());
+        self.0.audit.action(None, Action::HandedOver)?;
+        let gone = self.0.audit.let_go().await;
+        gone.inspect_err(|_| self.0.note(None, Action::TakeoverFailed))?;
+        Ok(resting)
+    }
+
+    /// Serves again after [`Self::let_go`].
+    ///
+    /// # Errors
+    /// [`AuditError::Busy`]: the other process serves. Else its files can't be had.
+    pub fn take_again(&self) -> Result<(), AuditError> {
+        self.0.audit.take_again()?;
+        self.0.note(None, Action::TakeoverFailed);
+        Ok(())
+    }
+
+    /// Another process serves: nothing is left to do but to forget the keys.
+    pub fn retire(&self) {
+        self.0.vault.lock();
     }
 
     /// The last record; then everything is written.

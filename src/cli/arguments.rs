@@ -84,6 +84,9 @@ pub struct DaemonArguments {
     /// The config [env: SIXTY_CONFIG] [default: the user's, else /etc/sixty/sixty.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Take over from the daemon that serves: its sockets, connections and leases; no request fails
+    #[arg(long)]
+    pub takeover: bool,
     /// For the demo's memory scan: stay readable for the parent process.
     #[arg(long, hide = true)]
     pub readable_by_parent: bool,

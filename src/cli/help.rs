@@ -38,7 +38,8 @@ Examples:
 pub(super) const DAEMON: &str = "\
 Examples:
   sixty daemon
-  sixty daemon --config ./sixty.toml";
+  sixty daemon --config ./sixty.toml
+  sixty daemon --takeover        in the place of the one that serves, after an upgrade";
 
 pub(super) const CHECK: &str = "\
 Examples:

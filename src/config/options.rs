@@ -10,6 +10,8 @@ pub struct Daemon {
     pub workers: u32,
     /// How long requests in hand may take after SIGTERM.
     pub drain: Duration,
+    /// How long a new process may take to serve, once it was handed everything.
+    pub takeover: Duration,
     /// What the daemon takes from itself before it reads a key.
     pub confinement: Confinement,
     /// Whether logind is asked to wait before the machine sleeps.
@@ -33,6 +35,7 @@ impl Default for Daemon {
         Self {
             workers: 1,
             drain: Duration::from_secs(5),
+            takeover: Duration::from_secs(10),
             confinement: Confinement::Best,
             suspend: Suspend::Best,
             user: None,

@@ -23,6 +23,7 @@ pub(super) fn daemon(mut table: Table<'_>) -> Daemon {
     Daemon {
         workers: table.count("workers", usual.workers, 1..=64),
         drain: table.span("drain", usual.drain, secs(0)..=secs(300)),
+        takeover: table.span("takeover", usual.takeover, secs(1)..=secs(300)),
         confinement: table.word(
             "confinement",
             &[Confinement::Best, Confinement::Require, Confinement::Off].map(|level| (level.name(), level)),

@@ -2,7 +2,9 @@
 //! It must never leave out a part in silence: what is not in force is told, or ends the daemon where the config says so.
 
 use super::{
-    DaemonError, listen,
+    DaemonError,
+    doors::Name,
+    listen,
     places::{self, Found},
 };
 use crate::{
@@ -48,7 +50,7 @@ const LOOKED_UP: [&str; 18] = [
 pub(super) fn become_user(found: &Found, dumpable: Dumpable) -> Result<Option<String>, DaemonError> {
     let Some(name) = &found.config.daemon.user else { return Ok(None) };
     let Some(user) = Somebody::find(name)? else { return Ok(None) };
-    for (path, mode) in [(&found.paths.state, 0o700), (&found.paths.runtime, listen::broker_modes().directory)] {
+    for (path, mode) in [(&found.paths.state, 0o700), (&found.paths.runtime, listen::modes(Name::Broker).directory)] {
         if !path.exists() {
             places::own(Some(path), mode)?;
         }
@@ -102,7 +104,7 @@ pub(super) fn confine(found: &Found, user: Option<String>) -> Result<Confinement
 fn make_directories(found: &Found) {
     let _ = places::own(Some(&found.paths.state), 0o700);
     for socket in sockets(found) {
-        let _ = places::own(socket.parent(), listen::broker_modes().directory);
+        let _ = places::own(socket.parent(), listen::modes(Name::Broker).directory);
     }
 }
 

@@ -5,6 +5,9 @@ mod build;
 mod check;
 mod confinement;
 mod doctor;
+mod doors;
+mod handover;
+mod inherit;
 mod init;
 mod launch;
 mod listen;
@@ -14,6 +17,7 @@ mod notify;
 mod places;
 mod run;
 mod suspend;
+mod takeover;
 
 pub use check::{check, check_usual};
 pub use doctor::examine;
@@ -29,6 +33,7 @@ use crate::{
         scrub,
     },
 };
+use inherit::Inherited;
 use std::process::ExitCode;
 
 /// Why the daemon does not start or ends, by sysexits.
@@ -79,6 +84,12 @@ pub enum DaemonError {
     /// A file is there already, or cannot be written.
     #[error(transparent)]
     File(#[from] crate::sys::file::FileError),
+    /// Nothing is taken over.
+    #[error(transparent)]
+    Takeover(#[from] takeover::TakeoverError),
+    /// What the daemon that serves would leave is not believed.
+    #[error("the leases of the daemon that serves cannot go on here: {0}; it goes on, or restart it and they end")]
+    Estate(String),
     /// Nothing is overwritten.
     #[error("{0} is there already; nothing was written")]
     Exists(std::path::PathBuf),
@@ -92,7 +103,7 @@ impl DaemonError {
         ExitCode::from(match self {
             Self::Config(_) | Self::Tls(_) | Self::Vault(_) | Self::Unconfined(_) | Self::User(_) => 78,
             Self::Confine(_) | Self::Traced => 77,
-            Self::Bind(_) | Self::Port(..) | Self::Audit(crate::audit::AuditError::Busy(_)) => 69,
+            Self::Bind(_) | Self::Port(..) | Self::Takeover(_) | Self::Audit(crate::audit::AuditError::Busy(_)) => 69,
             _ => 1,
         })
     }
@@ -103,6 +114,8 @@ struct Before {
     confinement: crate::observe::Confinement,
     launcher: Option<crate::sys::launcher::Launcher>,
     sleep: (Option<suspend::Watch>, suspend::Told),
+    tcp: listen::Tcp,
+    inherited: Inherited,
 }
 
 /// `sixty daemon`: serves until it is told to stop.
@@ -124,7 +137,8 @@ fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
     let _ = confine::raise_fd_limit();
     let mut options = options.clone();
     let mut found = places::read(&options)?;
-    let tcp = listen::gateway_tcp(found.config.gateway.listen)?;
+    let mut inherited = Inherited::from_manager()?;
+    let tcp = listen::gateway_tcp(found.config.gateway.listen, &mut inherited, options.takeover)?;
     let user = confinement::become_user(&found, dumpable)?;
     if user.is_some() {
         // As who serves: what that user can't read, a reload could not read either.
@@ -141,7 +155,8 @@ fn start(options: &DaemonOptions) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(|fault| DaemonError::Kernel("the event loop cannot be made", fault))?;
-    scrub::run(&runtime, run::run(&options, found, tcp, Before { confinement, launcher, sleep }))
+    let before = Before { confinement, launcher, sleep, tcp, inherited };
+    scrub::run(&runtime, run::run(&options, found, before))
 }
 
 fn report(outcome: Result<(), DaemonError>) -> ExitCode {

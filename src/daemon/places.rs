@@ -21,6 +21,8 @@ pub struct DaemonOptions {
     pub socket: Option<PathBuf>,
     /// `--control-socket`.
     pub control_socket: Option<PathBuf>,
+    /// `--takeover`: in the place of the daemon that serves.
+    pub takeover: bool,
     /// For the demo's scan: the process stays readable for its parent, and says so.
     pub readable_by_parent: bool,
 }

@@ -12,13 +12,25 @@ use crate::{
     broker::{Broker, Session},
     clock::Clock,
     model::{Code, Refusal},
-    sys::accept::Closing,
+    sys::closing::{Closing, closed},
     wire::swap::{SwapIo, Swaps},
 };
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::Service};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, future::Future, os::fd::AsFd, pin::Pin, sync::Arc, time::Duration};
-use tokio::{net::UnixStream, sync::Semaphore, time::sleep};
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    os::fd::AsFd,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+    time::Duration,
+};
+use tokio::{
+    net::UnixStream,
+    sync::{Semaphore, mpsc::OwnedPermit},
+    time::sleep,
+};
 
 /// What connections of one socket have in common.
 pub struct House {
@@ -41,49 +53,67 @@ struct Visit {
     admitted: Result<Session, Refusal>,
     swaps: Swaps,
     pace: Pace,
+    /// For whom the connection is, once it has been answered.
+    successor: Mutex<Option<OwnedPermit<UnixStream>>>,
 }
 
+/// A connection as hyper has it.
+type Served = http1::Connection<SwapIo<Paced<TokioIo<UnixStream>>>, Visitor>;
+
 /// Serves one connection until it ends, takes too long, or the house closes.
-pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: Closing) {
+pub(super) async fn attend(house: Arc<House>, stream: UnixStream, mut closing: Closing) -> Option<UnixStream> {
     let admitted = house.broker.admit(stream.as_fd(), house.door.name());
     let _away = match &admitted {
         Ok(_) => None,
         Err(refusal) if refusal.code == Code::Busy => match house.turned_away.clone().try_acquire_owned() {
             Ok(place) => Some(place),
-            Err(_) => return,
+            Err(_) => return None,
         },
         // Who cannot be identified is told nothing.
-        Err(_) => return,
+        Err(_) => return None,
     };
     let welcome = admitted.is_ok();
     let (swaps, pace) = (Swaps::default(), Pace::new(house.clock.clone()));
     let _guest = house.guests.enter(&pace);
-    let visitor = Visitor(Arc::new(Visit { house: house.clone(), admitted, swaps: swaps.clone(), pace: pace.clone() }));
+    let successor = Mutex::default();
+    let visit = Visit { house: house.clone(), admitted, swaps: swaps.clone(), pace: pace.clone(), successor };
+    let visitor = Visitor(Arc::new(visit));
+    let visit = visitor.0.clone();
     let stream = SwapIo::new(Paced::new(TokioIo::new(stream), pace.clone()), swaps);
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // Where secrets come in, nothing of them outlives the request.
         .keep_alive(welcome && matches!(house.door, Door::Broker))
         .max_buf_size(house.options.header_bytes.max(8192))
         .max_headers(64)
         .serve_connection(stream, visitor);
-    tokio::pin!(connection);
     let limits = if welcome { house.options } else { hurried(house.options) };
-    tokio::select! {
+    let moves = tokio::select! {
         biased;
-        _ = connection.as_mut() => return,
-        () = pace.overdue(limits) => return,
-        _ = closing.wait_for(|closing| *closing) => {}
-    }
+        _ = poll_fn(|cx| connection.poll_without_shutdown(cx)) => return visit.over(connection),
+        () = pace.overdue(limits) => return None,
+        moves = closed(&mut closing) => moves,
+    };
     // A stream without an end would keep the house open for as long as it may be.
     if pace.is(Phase::Following) {
-        return;
+        return None;
     }
-    connection.as_mut().graceful_shutdown();
+    let rests = moves && welcome && pace.rests();
+    Pin::new(&mut connection).graceful_shutdown();
+    if rests && poll_fn(|cx| Poll::Ready(connection.poll_without_shutdown(cx).is_ready())).await {
+        return taken(connection);
+    }
     tokio::select! {
         biased;
-        _ = connection => {}
+        _ = poll_fn(|cx| connection.poll_without_shutdown(cx)) => {}
         () = pace.overdue(limits) => {}
     }
+    None
+}
+
+/// The stream again; none when some of a request was read from it already.
+fn taken(connection: Served) -> Option<UnixStream> {
+    let http1::Parts { io, read_buf, .. } = connection.into_parts();
+    read_buf.is_empty().then(|| io.into_inner().into_inner().into_inner())
 }
 
 /// Who is only told `busy` gets a second for it.
@@ -109,6 +139,15 @@ impl Service<Request<Incoming>> for Visitor {
 }
 
 impl Visit {
+    /// The connection was served to its end, or goes on as something else.
+    fn over(&self, connection: Served) -> Option<UnixStream> {
+        let successor = self.successor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((successor, stream)) = successor.zip(taken(connection)) {
+            successor.send(stream);
+        }
+        None
+    }
+
     async fn reply(&self, request: Request<Incoming>) -> Reply {
         let session = match &self.admitted {
             Ok(session) => session,
@@ -154,6 +193,9 @@ impl Visit {
     fn send(&self, mut reply: Reply) -> Response<Outgoing> {
         if let Some(swap) = reply.swap.take() {
             self.swaps.arm(swap);
+        }
+        if let Some(successor) = reply.successor.take() {
+            *self.successor.lock().unwrap_or_else(PoisonError::into_inner) = Some(successor);
         }
         if let Some(code) = reply.refused() {
             self.house.broker.count_refusal(code);

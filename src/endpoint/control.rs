@@ -11,7 +11,7 @@ use crate::{
     audit::Follow,
     broker::{NewDecoy, NewKey, Operator, OperatorError, Rollback, Session},
     ledger::{Ended, Revoked, Which},
-    model::{By, Day, KeyName, Kind, Malformed, Place, Refusal, Revocable},
+    model::{By, Code, Day, KeyName, Kind, Malformed, Place, Refusal, Revocable},
     sys::scrub,
     wire::{self, Approve, DecoyPut, KeyPut, KeyRotate, Unlock, Why},
 };
@@ -22,9 +22,12 @@ use hyper::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
-use tokio::sync::{
-    broadcast::{self, error::RecvError},
-    mpsc,
+use tokio::{
+    net::UnixStream,
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
 };
 
 /// What other floors put behind the control socket's routes.
@@ -33,7 +36,12 @@ pub struct ControlOptions {
     pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// `GET /metrics`, OpenMetrics text.
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// `POST /v1/takeover`: who deals with the connection of a new process, one at a time.
+    pub takeover: mpsc::Sender<UnixStream>,
 }
+
+/// What is spoken with a new process that takes over; another name for every change of it.
+pub const TAKEOVER: &str = "sixty-takeover-1";
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const DECOY_FIELDS: &str = "provider, kind, account, workspace, region, owner";
@@ -138,8 +146,21 @@ impl ControlOptions {
                 Ok(audit(ask.operator.follow(), follow))
             }
             (&Method::POST, "/v1/why") => ask.why().await,
+            (&Method::POST, "/v1/takeover") => self.takeover(ask),
             _ => Err(Astray::Path.into()),
         }
+    }
+
+    /// A new process of the owner's wants to serve in this one's place.
+    fn takeover(&self, ask: Ask<'_>) -> Result<Reply, No> {
+        if ask.request.headers().get("upgrade").is_none_or(|wanted| wanted != TAKEOVER) {
+            return Err(Malformed(format!("a takeover is asked for with `Upgrade: {TAKEOVER}`")).into());
+        }
+        let Ok(successor) = self.takeover.clone().try_reserve_owned() else {
+            let busy = Refusal::new(Code::Busy, ask.session.broker().request_id());
+            return Err(busy.saying("another process takes over already").into());
+        };
+        Ok(Reply::switching(TAKEOVER, successor))
     }
 }
 

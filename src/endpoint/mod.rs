@@ -12,7 +12,7 @@ mod route;
 mod serve;
 mod studio;
 
-pub use control::ControlOptions;
+pub use control::{ControlOptions, TAKEOVER};
 pub use route::{BROKER, CONTROL, Route};
 pub use serve::{Entrance, entrance};
 

@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
+    /// Nothing yet.
+    Fresh,
     /// Nothing, between requests.
     Idle,
     /// Sending a head.
@@ -51,11 +53,16 @@ impl Pace {
     pub(super) fn new(clock: Clock) -> Self {
         let since = AtomicU64::new(clock.boot().nanos());
         // A fresh connection owes a head at once.
-        Self(Arc::new(Shared { phase: AtomicU8::new(Phase::Head as u8), since, clock, dismissed: Notify::new() }))
+        Self(Arc::new(Shared { phase: AtomicU8::new(Phase::Fresh as u8), since, clock, dismissed: Notify::new() }))
     }
 
     pub(super) fn enter(&self, phase: Phase) {
         self.0.since.store(self.0.clock.boot().nanos(), Ordering::Relaxed);
+        self.turn(phase);
+    }
+
+    /// Another phase, and the same beginning.
+    fn turn(&self, phase: Phase) {
         self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -94,8 +101,13 @@ impl Pace {
 
     /// How long it has owed us a whole head; none when it owes us nothing, or has for less than a moment.
     pub(super) fn silence(&self) -> Option<Duration> {
-        let waits = self.is(Phase::Idle) || self.is(Phase::Head);
+        let waits = self.rests() || self.is(Phase::Head);
         waits.then(|| self.lasted()).filter(|lasted| *lasted >= MOMENT)
+    }
+
+    /// Whether nothing was read of it that is not answered.
+    pub(super) fn rests(&self) -> bool {
+        self.is(Phase::Fresh) || self.is(Phase::Idle)
     }
 
     /// Asks it to leave.
@@ -121,13 +133,13 @@ impl Pace {
     fn limit(&self, limits: EndpointOptions) -> Option<Duration> {
         let limit = |phase| match phase {
             Phase::Idle => Some(limits.idle_time),
-            Phase::Head => Some(limits.header_time),
+            Phase::Fresh | Phase::Head => Some(limits.header_time),
             // The service has limits of its own and answers when they are over: this is behind them.
             Phase::Working => Some(limits.request_time + limits.body_time + Duration::from_secs(1)),
             Phase::Answering => Some(limits.request_time),
             Phase::Following => None,
         };
-        let all = [Phase::Idle, Phase::Head, Phase::Working, Phase::Answering, Phase::Following];
+        let all = [Phase::Fresh, Phase::Idle, Phase::Head, Phase::Working, Phase::Answering, Phase::Following];
         all.into_iter().find(|phase| self.is(*phase)).and_then(limit)
     }
 }
@@ -142,13 +154,20 @@ impl<T> Paced<T> {
     pub(super) fn new(inner: T, pace: Pace) -> Self {
         Self { inner, pace }
     }
+
+    pub(super) fn into_inner(self) -> T {
+        self.inner
+    }
 }
 
 impl<T: Read + Unpin> Read for Paced<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
-        if self.pace.is(Phase::Idle) {
-            self.pace.enter(Phase::Head);
+        match () {
+            () if self.pace.is(Phase::Idle) => self.pace.enter(Phase::Head),
+            // It has had its time since it came.
+            () if self.pace.is(Phase::Fresh) => self.pace.turn(Phase::Head),
+            () => {}
         }
         Poll::Ready(read)
     }

@@ -8,7 +8,10 @@ use crate::{
 use http_body_util::Full;
 use hyper::{Response, StatusCode, body::Bytes, header::HeaderValue};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::{
+    net::UnixStream,
+    sync::mpsc::{self, OwnedPermit},
+};
 
 /// One answer.
 pub(super) struct Reply {
@@ -20,6 +23,9 @@ pub(super) struct Reply {
     /// The code of a refusal.
     refused: Option<Code>,
     is_last: bool,
+    /// The protocol that the connection goes on with, and who speaks it.
+    upgrade: Option<&'static str>,
+    pub(super) successor: Option<OwnedPermit<UnixStream>>,
     pub(super) swap: Option<Swap>,
 }
 
@@ -30,7 +36,15 @@ impl Reply {
 
     pub(super) fn bytes(status: u16, kind: &'static str, body: Vec<u8>) -> Self {
         let body = Outgoing::Whole(Full::new(Bytes::from(body)));
-        Self { status, kind, body, retry_after: None, allow: None, refused: None, is_last: false, swap: None }
+        let (retry_after, allow, refused, swap) = (None, None, None, None);
+        let (is_last, upgrade, successor) = (false, None, None);
+        Self { status, kind, body, retry_after, allow, refused, is_last, upgrade, successor, swap }
+    }
+
+    /// The last answer in HTTP: the connection goes to a successor who speaks something else.
+    pub(super) fn switching(upgrade: &'static str, successor: OwnedPermit<UnixStream>) -> Self {
+        let none = Self::bytes(101, "application/octet-stream", Vec::new());
+        Self { upgrade: Some(upgrade), successor: Some(successor), ..none }
     }
 
     /// An answer that carries a token.
@@ -40,17 +54,7 @@ impl Reply {
     }
 
     pub(super) fn lines(lines: mpsc::Receiver<Bytes>) -> Self {
-        let body = Outgoing::Lines(lines);
-        Self {
-            status: 200,
-            kind: "application/x-ndjson",
-            body,
-            retry_after: None,
-            allow: None,
-            refused: None,
-            is_last: false,
-            swap: None,
-        }
+        Self { body: Outgoing::Lines(lines), ..Self::bytes(200, "application/x-ndjson", Vec::new()) }
     }
 
     pub(super) fn refusal(refusal: &Refusal) -> Self {
@@ -98,6 +102,10 @@ impl Reply {
         headers.insert("cache-control", HeaderValue::from_static("no-store"));
         if self.is_last {
             headers.insert("connection", HeaderValue::from_static("close"));
+        }
+        if let Some(protocol) = self.upgrade {
+            headers.insert("connection", HeaderValue::from_static("upgrade"));
+            headers.insert("upgrade", HeaderValue::from_static(protocol));
         }
         if let Some(methods) = self.allow {
             headers.insert("allow", methods);

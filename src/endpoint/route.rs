@@ -47,6 +47,7 @@ pub const CONTROL: &[Route] = &[
     Route { path: "/v1/usage", methods: &[("GET", &["by", "since"])] },
     Route { path: "/v1/audit", methods: &[("GET", &["follow"])] },
     Route { path: "/v1/why", methods: &[("POST", &[])] },
+    Route { path: "/v1/takeover", methods: &[("POST", &[])] },
     Route { path: "/v1/openapi.json", methods: &[("GET", &[])] },
     Route { path: "/metrics", methods: &[("GET", &[])] },
 ];

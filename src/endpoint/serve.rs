@@ -8,7 +8,10 @@ use super::{
 use crate::{
     broker::Broker,
     clock::Clock,
-    sys::accept::{self, Attend, Closing, Depth},
+    sys::{
+        accept::{self, Attend, Depth},
+        closing::Closing,
+    },
 };
 use std::{future::Future, sync::Arc};
 use tokio::{net::UnixStream, runtime::Handle, sync::Semaphore};
@@ -42,7 +45,11 @@ impl accept::House for House {
 }
 
 impl Attend<UnixStream> for House {
-    fn attend(self: Arc<Self>, stream: UnixStream, closing: Closing) -> impl Future<Output = ()> + Send {
+    fn attend(
+        self: Arc<Self>,
+        stream: UnixStream,
+        closing: Closing,
+    ) -> impl Future<Output = Option<UnixStream>> + Send {
         attend(self, stream, closing)
     }
 }

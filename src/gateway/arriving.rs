@@ -23,6 +23,7 @@ struct State {
     unread: AtomicBool,
     moved: AtomicBool,
     switched: AtomicBool,
+    kept: AtomicBool,
 }
 
 impl Course {
@@ -34,6 +35,15 @@ impl Course {
     /// The connection is no longer HTTP's: what comes has a reader of its own.
     pub(super) fn switch(&self) {
         self.0.switched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is to outlive HTTP's end: the house moves. Whatever is written ends that.
+    pub(super) fn keep(&self, kept: bool) {
+        self.0.kept.store(kept, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.0.kept.load(Ordering::Relaxed)
     }
 
     pub(super) fn switched(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::{
     broker::{Broker, Session},
     ledger::Cut,
     model::{Code, Refusal, Shape},
-    sys::accept::Closing,
+    sys::closing::{Closing, closed},
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -84,21 +84,21 @@ impl Running {
 }
 
 /// Identifies a connection and serves it. Who cannot be identified is told nothing.
-pub(super) async fn attend(house: Arc<House>, stream: UnixStream, closing: Closing) {
+pub(super) async fn attend(house: Arc<House>, stream: UnixStream, closing: Closing) -> Option<UnixStream> {
     match house.broker.admit(stream.as_fd(), "gateway") {
-        Err(refusal) if refusal.code != Code::Busy => {}
+        Err(refusal) if refusal.code != Code::Busy => None,
         admitted => serve(&house, By::Unix, admitted, stream, closing).await,
     }
 }
 
 /// The same for one that came by TCP.
-pub(super) async fn attend_tcp(house: Arc<House>, stream: TcpStream, closing: Closing) {
+pub(super) async fn attend_tcp(house: Arc<House>, stream: TcpStream, closing: Closing) -> Option<TcpStream> {
     match house.broker.admit_tcp(stream.as_fd(), "gateway").await {
-        Err(refusal) if refusal.code != Code::Busy => {}
+        Err(refusal) if refusal.code != Code::Busy => None,
         admitted => {
             // Events of a stream are small, and each is awaited.
             let _ = stream.set_nodelay(true);
-            serve(&house, By::Tcp, admitted, stream, closing).await;
+            serve(&house, By::Tcp, admitted, stream, closing).await
         }
     }
 }
@@ -111,26 +111,27 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     admitted: Result<Session, Refusal>,
     stream: S,
     mut closing: Closing,
-) {
+) -> Option<S> {
     let told = Told { by, running: Running::default(), websocket: Mutex::default(), course: Course::default() };
-    speak(house, &admitted, stream, &told, &mut closing).await;
+    let resting = speak(house, &admitted, stream, &told, &mut closing).await;
     let websocket = told.websocket.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(websocket) = websocket {
         tokio::select! {
             () = websocket.pass() => {}
-            _ = closing.wait_for(|closing| *closing) => {}
+            _ = closed(&mut closing) => {}
         }
     }
+    resting
 }
 
-/// Speaks HTTP.
+/// Speaks HTTP. Gives back a connection at rest when the house moves.
 async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     house: &House,
     admitted: &Result<Session, Refusal>,
     stream: S,
     told: &Told,
     closing: &mut Closing,
-) {
+) -> Option<S> {
     let service = service_fn(|request| async move {
         Ok::<_, Infallible>(match admitted {
             Ok(session) => forward(session, &house.options, request, told).await,
@@ -141,7 +142,7 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     // Who is told `busy` has no place to keep while more comes.
     let lingering = Lingering { bytes: if admitted.is_ok() { lingering.bytes } else { 0 }, ..lingering };
     let stream = Line::new(stream, taking_idle, lingering, told.course.clone());
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(house.options.idle_time)
         .keep_alive(admitted.is_ok())
@@ -149,18 +150,27 @@ async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_buf_size(house.options.header_bytes.max(BODY_PIECE))
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    tokio::pin!(connection);
-    tokio::select! {
+    let moves = tokio::select! {
         // The connection first: a call that begins in it is then watched without another turn of this task.
         biased;
-        _ = connection.as_mut() => return,
-        () = told.running.ended() => return,
-        _ = closing.wait_for(|closing| *closing) => {}
+        _ = &mut connection => return None,
+        () = told.running.ended() => return None,
+        moves = closed(closing) => moves,
+    };
+    // Whoever hyper lets go of at once is at rest: it is not shut down, and goes on elsewhere.
+    told.course.keep(moves && admitted.is_ok());
+    Pin::new(&mut connection).graceful_shutdown();
+    let over = poll_fn(|cx| Poll::Ready(Pin::new(&mut connection).poll(cx).is_ready())).await;
+    if over {
+        let rests = told.course.is_kept();
+        let parts = connection.into_parts().filter(|parts| rests && parts.read_buf.is_empty());
+        return parts.map(|parts| parts.io.into_inner().into_inner());
     }
-    connection.as_mut().graceful_shutdown();
+    told.course.keep(false);
     tokio::select! {
         biased;
         _ = connection => {}
         () = told.running.ended() => {}
     }
+    None
 }

@@ -48,6 +48,10 @@ impl<S> Line<S> {
     pub(super) fn new(stream: S, taking: Duration, lingering: Lingering, course: Course) -> Self {
         Self { stream, patience: Patience::new(taking), lingering, course, rest: None }
     }
+
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> Line<S> {
@@ -79,6 +83,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let me = &mut *self;
+        me.course.keep(false);
         let polled = Pin::new(&mut me.stream).poll_write(cx, bytes);
         me.patience.bound(cx, polled).map(io::Result::flatten)
     }
@@ -89,6 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<S> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let me = &mut *self;
+        me.course.keep(false);
         let polled = Pin::new(&mut me.stream).poll_write_vectored(cx, bytes);
         me.patience.bound(cx, polled).map(io::Result::flatten)
     }
@@ -102,6 +108,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.course.is_kept() {
+            return Poll::Ready(Ok(()));
+        }
         if self.rest.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }

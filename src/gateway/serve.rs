@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    sys::accept::{self, Attend, Closing, Depth},
+    sys::{
+        accept::{self, Attend, Depth},
+        closing::Closing,
+    },
 };
 use std::{future::Future, sync::Arc};
 use tokio::{
@@ -35,13 +38,17 @@ impl accept::House for House {
 }
 
 impl Attend<UnixStream> for House {
-    fn attend(self: Arc<Self>, stream: UnixStream, closing: Closing) -> impl Future<Output = ()> + Send {
+    fn attend(
+        self: Arc<Self>,
+        stream: UnixStream,
+        closing: Closing,
+    ) -> impl Future<Output = Option<UnixStream>> + Send {
         attend(self, stream, closing)
     }
 }
 
 impl Attend<TcpStream> for House {
-    fn attend(self: Arc<Self>, stream: TcpStream, closing: Closing) -> impl Future<Output = ()> + Send {
+    fn attend(self: Arc<Self>, stream: TcpStream, closing: Closing) -> impl Future<Output = Option<TcpStream>> + Send {
         attend_tcp(self, stream, closing)
     }
 }

@@ -309,7 +309,7 @@ impl Issuer {
 
     fn sealed(&self, token: &Secret, digest: &[u8; 32]) -> Result<Seal, MintError> {
         let seed = token.expose(wire::narrow::seed);
-        Ok(*self.0.sealer.masked(&wire::narrow::mark(digest), &seed)?)
+        Ok(*self.0.sealer.masked(&self.0.parts.vault, &wire::narrow::mark(digest), &seed)?)
     }
 
     /// Where virtual keys of a provider are used, by protocol.

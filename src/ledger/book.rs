@@ -105,10 +105,10 @@ impl User {
 
 /// A lease as it is shown.
 pub(super) struct Entry {
-    id: LeaseId,
+    pub(super) id: LeaseId,
     pub(super) slot: Slot,
-    terms: Arc<Terms>,
-    owner_pid: Option<u32>,
+    pub(super) terms: Arc<Terms>,
+    pub(super) owner_pid: Option<u32>,
     /// Of what was redeemed for its key, or would have been.
     pub(super) ticket: Option<[u8; 32]>,
     pub(super) state: &'static str,
@@ -170,16 +170,14 @@ impl Book {
         watch: impl FnOnce(u32, Process) -> AbortHandle,
     ) -> Result<LeaseId, Full> {
         let tag = tag()?;
-        let owner = owner.map_or(NONE, |process| self.owners.own(process, watch));
-        let (uid, deadline) = (new.terms.uid, new.deadline.nanos());
         let number = self.slots.insert(Slot {
             digest: new.digest.as_ref().map(mark).unwrap_or_default(),
             seal: new.seal,
-            deadline,
+            deadline: new.deadline.nanos(),
             expires_at: new.expires_at,
             tag,
-            terms: self.shelf.put(new.terms),
-            owner,
+            terms: NONE,
+            owner: NONE,
             of_owner: Links::NONE,
             of_user: Links::NONE,
             uses: Uses::new(new.uses),
@@ -190,6 +188,23 @@ impl Book {
         if let Some(ticket) = new.ticket {
             self.tickets.put(ticket, number);
         }
+        self.enlist(number, new.terms, owner, watch);
+        Ok(slots::id(number, tag))
+    }
+
+    /// Puts a lease that has its slot into every list that it belongs to.
+    pub(super) fn enlist(
+        &mut self,
+        number: u32,
+        terms: Arc<Terms>,
+        owner: Option<Process>,
+        watch: impl FnOnce(u32, Process) -> AbortHandle,
+    ) {
+        let uid = terms.uid;
+        let owner = owner.map_or(NONE, |process| self.owners.own(process, watch));
+        let Some(slot) = self.slots.at_mut(number) else { return };
+        (slot.terms, slot.owner) = (self.shelf.put(terms), owner);
+        let deadline = slot.deadline;
         if let Some(owner) = self.owners.at_mut(owner) {
             self.slots.link(number, &mut owner.first, Slot::of_owner);
         }
@@ -198,7 +213,6 @@ impl Book {
         self.slots.link(number, &mut user.first, Slot::of_user);
         let over = self.deadlines.put(deadline, number);
         self.look_by(over);
-        Ok(slots::id(number, tag))
     }
 
     /// The reaper must look at this moment, if not before.
@@ -319,12 +333,17 @@ impl Book {
                 self.slots.unlink(slot.of_user, &mut user.first, Slot::of_user);
             }
             self.leave(entry.terms.uid);
-            if self.ended.len() == REMEMBERED {
-                self.ended.pop_front();
-            }
-            self.ended.push_back(entry);
+            self.note_end(entry);
         }
         slot
+    }
+
+    /// Remembers for a while how a lease ended.
+    pub(super) fn note_end(&mut self, entry: Entry) {
+        if self.ended.len() == REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(entry);
     }
 
     /// Leases and kept rooms of a user.

@@ -252,6 +252,28 @@ impl Meter {
         all.into_values().collect()
     }
 
+    /// What is spent of leases' own budgets: tokens and cost.
+    pub(super) fn of_leases(&self) -> HashMap<LeaseId, (u64, u64)> {
+        let mut all: HashMap<_, (u64, u64)> = HashMap::new();
+        for (account, tally) in &self.tallies {
+            let Whose::Lease(lease) = account.whose else { continue };
+            let spent = all.entry(lease).or_default();
+            match account.what {
+                What::Tokens => spent.0 = tally.spent,
+                What::Cost => spent.1 = tally.spent,
+                What::Calls => {}
+            }
+        }
+        all
+    }
+
+    /// Puts back what was spent of a lease's own.
+    pub(super) fn restore_lease(&mut self, lease: LeaseId, (tokens, cost): (u64, u64)) {
+        for (what, spent) in [(What::Tokens, tokens), (What::Cost, cost)] {
+            self.tallies.insert(Account { whose: Whose::Lease(lease), what }, Tally { spent, held: 0 });
+        }
+    }
+
     /// Puts back what was spent before a restart.
     pub(super) fn restore(&mut self, spent: Vec<Spending>) {
         for Spending { day, per, purse, holder, tokens, cost_micros } in spent {

@@ -3,6 +3,7 @@
 
 mod book;
 mod deadlines;
+mod estate;
 mod index;
 mod kept;
 mod limit;
@@ -19,6 +20,7 @@ mod usage;
 mod watch;
 
 pub use book::{Full, New};
+pub use estate::EstateError;
 pub use kept::Spending;
 pub use limit::{Claim, Over, Reservation, Share, Wanted};
 pub use node::Chain;

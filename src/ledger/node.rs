@@ -21,6 +21,9 @@ pub struct Chain {
     pub until: Option<Boottime>,
 }
 
+/// The same as numbers: counted uses by node, and the nodes that were taken back.
+pub(super) type Left = (Vec<(u64, u32)>, Vec<u64>);
+
 /// What is remembered of one lease's.
 #[derive(Default)]
 pub(super) struct Nodes {
@@ -29,6 +32,20 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
+    /// As numbers.
+    pub(super) fn left(&self) -> Left {
+        let used = self.used.iter().map(|(node, used)| (u64::from_be_bytes(*node), *used));
+        (used.collect(), self.revoked.iter().copied().map(u64::from_be_bytes).collect())
+    }
+
+    /// What was left.
+    pub(super) fn restored((used, revoked): &Left) -> Self {
+        Self {
+            used: used.iter().map(|(node, used)| (node.to_be_bytes(), *used)).collect(),
+            revoked: revoked.iter().copied().map(u64::to_be_bytes).collect(),
+        }
+    }
+
     fn len(&self) -> usize {
         self.used.len() + self.revoked.len()
     }

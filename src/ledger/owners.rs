@@ -93,6 +93,11 @@ impl Owners {
         Some(owner)
     }
 
+    /// All of them, by number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Process)> {
+        (0..).zip(&self.list).filter_map(|(number, owner)| Some((number, &owner.as_ref()?.process)))
+    }
+
     fn at(&self, number: u32) -> Option<&Owner> {
         self.list.get(number as usize)?.as_ref()
     }

@@ -30,6 +30,8 @@ enum Act {
     Advance(u64),
     JumpWall(i64),
     Reap,
+    /// Every call comes to nothing, and another process goes on.
+    Restart,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -48,6 +50,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0..40_u64).prop_map(Act::Advance),
         1 => (-2_000_000_000..2_000_000_000_i64).prop_map(Act::JumpWall),
         2 => Just(Act::Reap),
+        1 => Just(Act::Restart),
     ]
 }
 
@@ -90,7 +93,8 @@ impl Model {
 }
 
 fn mint(ledger: &Ledger, clock: &Clock, model: &mut Model, (uid, seconds, uses): (u32, u64, Option<u32>)) {
-    let digest = model.all.len() as u8;
+    // Never all zeros, which no virtual key has.
+    let digest = model.all.len() as u8 + 1;
     let new = New { uses, ..lease(clock, uid, Kind::Virtual, seconds, digest) };
     let live = |uid: Option<u32>| model.count(|known| model.lives(known) && uid.is_none_or(|uid| uid == known.uid));
     let kept = |uid: Option<u32>| {
@@ -132,25 +136,42 @@ fn lose(model: &mut Model) {
     }
 }
 
+/// What is over takes no room.
+fn reaped(model: &mut Model) {
+    let now = model.now;
+    model.all.iter_mut().filter(|known| now >= known.ends).for_each(|known| known.reaped = true);
+}
+
+fn restarted(ledger: &Ledger, options: LedgerOptions, clock: &Clock) -> Ledger {
+    let mut estate = Vec::new();
+    ledger.leave("here", &mut estate).unwrap();
+    let next = Ledger::new(options, clock.clone());
+    next.inherit("here", &estate).unwrap();
+    next
+}
+
+fn spent(model: &mut Model, (which, taken): (usize, Reservation)) {
+    taken.settle(&Claim::default());
+    spend(model, which);
+}
+
 fn play(acts: Vec<Act>) {
     let (clock, winder) = Clock::manual(1_000_000);
     let options = LedgerOptions { leases: LEASES, leases_per_uid: LEASES_PER_UID, narrowed_keys: 4 };
-    let (ledger, mut model) = (Ledger::new(options, clock.clone()), Model::default());
+    let (mut ledger, mut model) = (Ledger::new(options, clock.clone()), Model::default());
     for act in acts {
         match act {
             Act::Mint { uid, seconds, uses } => mint(&ledger, &clock, &mut model, (uid, seconds, uses)),
             Act::Use(before) => {
-                if let Some((which, taken)) = taken(&ledger, &mut model, before, Taking::Any) {
-                    taken.settle(&Claim::default());
-                    spend(&mut model, which);
+                if let Some(call) = taken(&ledger, &mut model, before, Taking::Any) {
+                    spent(&mut model, call);
                 }
             }
             Act::Fail(before) => drop(taken(&ledger, &mut model, before, Taking::Any)),
             Act::Last(before) => {
-                if let Some((which, taken)) = taken(&ledger, &mut model, before, Taking::Last) {
-                    taken.settle(&Claim::default());
-                    spend(&mut model, which);
-                    model.all[which].over = true;
+                if let Some(call) = taken(&ledger, &mut model, before, Taking::Last) {
+                    model.all[call.0].over = true;
+                    spent(&mut model, call);
                 }
             }
             Act::Begin(before) => {
@@ -181,8 +202,12 @@ fn play(acts: Vec<Act>) {
             Act::JumpWall(seconds) => winder.jump_wall(seconds),
             Act::Reap => {
                 ledger.reap(usize::MAX);
-                let now = model.now;
-                model.all.iter_mut().filter(|known| now >= known.ends).for_each(|known| known.reaped = true);
+                reaped(&mut model);
+            }
+            Act::Restart => {
+                (0..model.running.len()).for_each(|_| lose(&mut model));
+                ledger = restarted(&ledger, options, &clock);
+                reaped(&mut model);
             }
         }
         for known in &model.all {

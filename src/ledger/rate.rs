@@ -32,6 +32,17 @@ impl Rates {
         }
         Ok(())
     }
+
+    /// Buckets that are not full, with the nanosecond since boot at which they will be.
+    pub(super) fn kept(&self, now: Boottime) -> Vec<(String, u64)> {
+        let lasts = self.full_at.iter().filter(|(_, full_at)| **full_at > now);
+        lasts.map(|(holder, full_at)| (holder.clone(), full_at.nanos())).collect()
+    }
+
+    /// Puts back what was kept.
+    pub(super) fn restore(&mut self, kept: Vec<(String, u64)>) {
+        self.full_at.extend(kept.into_iter().map(|(holder, nanos)| (holder, Boottime::from_nanos(nanos))));
+    }
 }
 
 #[cfg(test)]

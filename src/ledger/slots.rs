@@ -5,6 +5,7 @@ use crate::{
     model::{LeaseId, Mark},
     policy::Taking,
 };
+use serde::{Deserialize, Serialize};
 
 /// One lease. `NONE` ends a list.
 #[derive(Clone)]
@@ -33,7 +34,7 @@ pub(super) struct Slot {
 const _: () = assert!(size_of::<Slot>() == 80, "at a million leases each byte of one counts");
 
 /// How often a virtual key may still be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Uses(u32);
 
 impl Uses {
@@ -104,6 +105,8 @@ impl Slot {
 /// No slot, no owner.
 pub(super) const NONE: u32 = u32::MAX;
 const CHUNK: usize = 4096;
+/// More slots than any config allows leases.
+const SLOTS: u32 = 1 << 21;
 
 /// All slots.
 pub(super) struct Slots {
@@ -140,6 +143,37 @@ impl Slots {
         number
     }
 
+    /// Puts a lease into the slot that its id names, before any other is put anywhere. None: it is taken, or there is none.
+    pub(super) fn settle(&mut self, id: &LeaseId, slot: Slot) -> Option<u32> {
+        let number = number(*id);
+        if slot.tag == 0 || number >= SLOTS {
+            return None;
+        }
+        while self.chunks.len() * CHUNK <= number as usize {
+            self.chunks.push(vec![EMPTY; CHUNK].into());
+        }
+        let place = self.place(number);
+        let free = place.tag == 0;
+        if free {
+            *place = slot;
+            self.live += 1;
+        }
+        free.then_some(number)
+    }
+
+    /// Every slot that was not settled is free, the first one first.
+    pub(super) fn free_the_rest(&mut self) {
+        self.free = NONE;
+        for number in (0..(self.chunks.len() * CHUNK) as u32).rev() {
+            let free = self.free;
+            let place = self.place(number);
+            if place.tag == 0 {
+                place.of_owner = Links { next: free, before: NONE };
+                self.free = number;
+            }
+        }
+    }
+
     /// Takes a lease out.
     pub(super) fn remove(&mut self, number: u32) -> Slot {
         let free = self.free;
@@ -166,7 +200,7 @@ impl Slots {
     /// The slot of a lease that is still in it.
     pub(super) fn find(&self, id: LeaseId) -> Option<u32> {
         let number = number(id);
-        self.at(number).filter(|slot| slot.tag == id.0 as u32).map(|_| number)
+        self.at(number).filter(|slot| slot.tag == tag(id)).map(|_| number)
     }
 
     /// Every live lease with its slot, from this one on.
@@ -220,6 +254,11 @@ impl Slots {
 /// The slot that an id names.
 pub(super) fn number(id: LeaseId) -> u32 {
     (id.0 >> 32) as u32
+}
+
+/// The tag of the lease that has this id.
+pub(super) fn tag(id: LeaseId) -> u32 {
+    id.0 as u32
 }
 
 /// The id of the lease with this tag in this slot.

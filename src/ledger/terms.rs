@@ -4,6 +4,7 @@ use crate::{
     model::{Budget, Fact, KeyName, Kind, Principal, Scope, Selector},
     policy::{Approve, Risky},
 };
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -43,6 +44,52 @@ impl Terms {
         let told =
             |text: &String| text.parse::<Selector>().is_ok_and(|it| it.fact == Fact::Socket || principal.is(&it));
         self.uid == principal.uid && self.peer.iter().all(told)
+    }
+}
+
+/// Terms as they are written down for another process.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Held {
+    key: KeyName,
+    rule: String,
+    kind: Kind,
+    peer: Vec<String>,
+    uid: u32,
+    recipient: Option<Selector>,
+    /// Methods, paths and models: a rule's lists may be longer than those that may be asked for.
+    scopes: Vec<[Option<Vec<String>>; 3]>,
+    risky: Risky,
+    approve: Approve,
+    budget: Budget,
+    holder: String,
+}
+
+impl From<&Terms> for Held {
+    fn from(terms: &Terms) -> Self {
+        let Terms { key, rule, kind, peer, uid, recipient, scopes, risky, approve, budget, holder } = terms.clone();
+        let scopes = scopes.into_iter().map(|Scope { methods, paths, models }| [methods, paths, models]).collect();
+        Self {
+            key,
+            rule,
+            kind,
+            peer,
+            uid,
+            recipient,
+            scopes,
+            risky,
+            approve,
+            budget,
+            holder: holder.as_ref().to_owned(),
+        }
+    }
+}
+
+impl From<Held> for Terms {
+    fn from(held: Held) -> Self {
+        let Held { key, rule, kind, peer, uid, recipient, scopes, risky, approve, budget, holder } = held;
+        let scopes = scopes.into_iter().map(|[methods, paths, models]| Scope { methods, paths, models }).collect();
+        Self { key, rule, kind, peer, uid, recipient, scopes, risky, approve, budget, holder: holder.into() }
     }
 }
 
@@ -98,6 +145,11 @@ impl Shelf {
         let fits = |entry: &Option<(Arc<Terms>, u32)>| entry.as_ref().is_some_and(|(terms, _)| wanted(terms));
         let all = self.kept.iter().enumerate().filter(|(_, entry)| fits(entry));
         all.filter_map(|(number, _)| u32::try_from(number).ok()).collect()
+    }
+
+    /// All terms.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Terms>> {
+        self.kept.iter().flatten().map(|(terms, _)| terms)
     }
 
     /// Gives back one use; the last one frees the number.

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{Budget, KeyName, Kind, Node, NodeId, Per, Purse};
 use std::time::Duration;
 
-fn ledger(leases: usize, leases_per_uid: usize) -> (Ledger, crate::clock::Winder, Clock) {
+pub(super) fn ledger(leases: usize, leases_per_uid: usize) -> (Ledger, crate::clock::Winder, Clock) {
     let (clock, winder) = Clock::manual(1_000_000);
     (Ledger::new(LedgerOptions { leases, leases_per_uid, narrowed_keys: 4 }, clock.clone()), winder, clock)
 }

@@ -16,6 +16,21 @@ pub(super) struct Tickets {
     by_slot: HashMap<u32, Ticket>,
 }
 
+/// A digest in two halves, and whether its ticket was redeemed.
+pub(super) type Halves = (u128, u128, bool);
+
+/// A digest as two numbers.
+pub(super) fn halves(digest: &[u8; 32], redeemed: bool) -> Halves {
+    let half = |half: &[u8]| half.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
+    (half(&digest[..16]), half(&digest[16..]), redeemed)
+}
+
+/// The digest again.
+pub(super) fn whole((first, second, _): Halves) -> [u8; 32] {
+    let (first, second) = (first.to_be_bytes(), second.to_be_bytes());
+    std::array::from_fn(|at| if at < 16 { first[at] } else { second[at - 16] })
+}
+
 struct Ticket {
     digest: [u8; 32],
     redeemed: bool,
@@ -38,6 +53,18 @@ impl Tickets {
         let Ticket { digest, .. } = self.by_slot.remove(&number)?;
         self.index.remove(&digest, number);
         Some(digest)
+    }
+
+    /// The ticket of a lease, as [`halves`].
+    pub(super) fn left(&self, number: u32) -> Option<Halves> {
+        self.by_slot.get(&number).map(|ticket| halves(&ticket.digest, ticket.redeemed))
+    }
+
+    /// Puts back what was left.
+    pub(super) fn restore(&mut self, number: u32, left: Halves) {
+        let digest = whole(left);
+        self.index.put(&digest, number);
+        self.by_slot.insert(number, Ticket { digest, redeemed: left.2 });
     }
 
     fn at(&self, digest: &[u8; 32]) -> Option<u32> {

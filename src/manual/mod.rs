@@ -14,6 +14,7 @@ pub const TOPICS: &[(&str, &str)] = &[
     ("usage", include_str!("usage.md")),
     ("systemd", include_str!("systemd.md")),
     ("suspend", include_str!("suspend.md")),
+    ("restart", include_str!("restart.md")),
     ("confinement", include_str!("confinement.md")),
     ("vault-format", include_str!("vault-format.md")),
     ("mistakes", include_str!("mistakes.md")),
@@ -43,6 +44,8 @@ pub mod usage {}
 pub mod systemd {}
 #[doc = include_str!("suspend.md")]
 pub mod suspend {}
+#[doc = include_str!("restart.md")]
+pub mod restart {}
 #[doc = include_str!("confinement.md")]
 pub mod confinement {}
 #[doc = include_str!("vault-format.md")]

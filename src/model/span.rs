@@ -73,7 +73,7 @@ pub fn span(text: &str) -> Result<Duration, Malformed> {
 }
 
 /// So many asks in so long a time, spread by a token bucket whose burst is the number itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rate {
     /// How many, at least 1.
     pub count: u32,

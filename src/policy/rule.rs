@@ -1,6 +1,7 @@
 //! Rules as data: one line of policy each. Deny by default: an empty list of rules gives nothing to anybody.
 
 use crate::model::{Budget, Fact, KeyName, Kind, Pattern, Principal, Rate, Scope, Selector, Ttl};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
 /// All rules, in the order in which they are read.
@@ -158,7 +159,7 @@ pub enum Detach {
 }
 
 /// What it takes to make a risky call with a virtual key.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Risky {
     /// It is never passed on.
     #[default]
@@ -172,7 +173,7 @@ pub enum Risky {
 }
 
 /// Whether a person must say yes, too.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Approve {
     /// The rule is enough.
     #[default]

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,16 +12,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::Handle;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{error, warn};
 
+use super::closing::{Closing, Course, Ends, Server};
 use super::scrub;
 use super::socket::somebody_waits;
-
-/// Turns true when the house closes: what is under way ends, nothing new begins. A connection holds it until its end.
-pub type Closing = watch::Receiver<bool>;
 
 /// What stands behind a socket.
 pub trait House: Send + Sync + 'static {
@@ -37,8 +34,9 @@ pub trait House: Send + Sync + 'static {
 
 /// A house that has connections of this kind.
 pub trait Attend<S>: House {
-    /// Serves one connection to its end.
-    fn attend(self: Arc<Self>, stream: S, closing: Closing) -> impl Future<Output = ()> + Send;
+    /// Serves one connection to its end. Gives it back where the house moves and nothing was read of it that is not
+    /// answered.
+    fn attend(self: Arc<Self>, stream: S, closing: Closing) -> impl Future<Output = Option<S>> + Send;
 }
 
 /// How much of the stack is wiped after a poll: see [`scrub`].
@@ -74,6 +72,18 @@ pub trait Listener: Sized + Send + Sync + 'static {
 
     /// For asking whether somebody waits.
     fn door(&self) -> BorrowedFd<'_>;
+
+    /// Takes a connection from its loop.
+    ///
+    /// # Errors
+    /// The loop cannot let go of it.
+    fn leave(stream: Self::Stream) -> io::Result<OwnedFd>;
+
+    /// Gives a connection that another process has accepted to the loop that this is called on.
+    ///
+    /// # Errors
+    /// The loop cannot watch it.
+    fn adopt(connection: OwnedFd) -> io::Result<Self::Stream>;
 }
 
 /// What a socket leads to. Serves any number of listeners, one after the other, on one loop or more.
@@ -82,12 +92,6 @@ pub struct Entrance<H> {
     slots: Arc<Semaphore>,
     ended: Arc<AtomicU64>,
     loops: Vec<Handle>,
-}
-
-/// A socket that is served.
-pub struct Server {
-    accepting: Vec<JoinHandle<()>>,
-    closing: watch::Sender<bool>,
 }
 
 impl<H> Clone for Entrance<H> {
@@ -116,13 +120,58 @@ impl<H: House> Entrance<H> {
     where
         H: Attend<L::Stream>,
     {
-        let (closing, closed) = watch::channel(false);
-        let mut accepting = Vec::with_capacity(self.loops.len());
+        self.go_on::<L>(listener, Vec::new())
+    }
+
+    /// The same, and first those connections that another process has accepted.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub fn go_on<L: Listener>(&self, listener: &L::Plain, resting: Vec<OwnedFd>) -> io::Result<Server>
+    where
+        H: Attend<L::Stream>,
+    {
+        let mut server = Server::new();
+        self.open::<L>(&mut server, listener, resting)?;
+        Ok(server)
+    }
+
+    /// Serves again what was closed to be moved: its connections at rest, these, and whoever comes.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub fn come_back<L: Listener>(
+        &self,
+        server: &mut Server,
+        listener: &L::Plain,
+        mut resting: Vec<OwnedFd>,
+    ) -> io::Result<()>
+    where
+        H: Attend<L::Stream>,
+    {
+        resting.extend(server.reopen());
+        self.open::<L>(server, listener, resting)
+    }
+
+    fn open<L: Listener>(&self, server: &mut Server, listener: &L::Plain, resting: Vec<OwnedFd>) -> io::Result<()>
+    where
+        H: Attend<L::Stream>,
+    {
+        let ends = server.ends();
         for each in &self.loops {
-            let (listener, entrance, closed) = (L::share(listener)?, self.clone(), closed.clone());
-            accepting.push(scrub::spawn_shallow_on(each, accept::<L, H>(listener, entrance, closed)));
+            let (listener, entrance, ends) = (L::share(listener)?, self.clone(), ends.clone());
+            server.accepting.push(scrub::spawn_shallow_on(each, accept::<L, H>(listener, entrance, ends)));
         }
-        Ok(Server { accepting, closing })
+        for connection in resting {
+            // One that cannot be served is closed: its client asks anew.
+            let Ok(stream) = L::adopt(connection) else { continue };
+            let (entrance, ends) = (self.clone(), ends.clone());
+            scrub::spawn(async move {
+                let Ok(slot) = entrance.slots.clone().acquire_owned().await else { return };
+                entrance.serve_one::<L>(stream, ends, slot).await;
+            });
+        }
+        Ok(())
     }
 
     /// A place for one connection. While all are taken, the house is told that somebody waits.
@@ -136,11 +185,26 @@ impl<H: House> Entrance<H> {
         }
     }
 
-    async fn serve_one<S>(self, stream: S, closing: Closing, slot: OwnedSemaphorePermit)
+    async fn serve_one<L: Listener>(self, stream: L::Stream, ends: Ends, slot: OwnedSemaphorePermit)
     where
-        H: Attend<S>,
+        H: Attend<L::Stream>,
     {
-        self.house.attend(stream, closing).await;
+        let mut next = Some(stream);
+        while let Some(stream) = next {
+            let mut over = ends.closing.clone();
+            let is_over = async {
+                // Of a socket that was made anew the old connections end by themselves.
+                if over.wait_for(|course| *course == Course::Over).await.is_err() {
+                    std::future::pending().await
+                }
+            };
+            let left = tokio::select! {
+                biased;
+                left = self.house.clone().attend(stream, ends.closing.clone()) => left,
+                () = is_over => None,
+            };
+            next = left.and_then(|stream| ends.give_back::<L>(stream));
+        }
         self.ended.fetch_add(1, Ordering::Relaxed);
         drop(slot);
     }
@@ -148,34 +212,14 @@ impl<H: House> Entrance<H> {
 
 /// How often a full house looks whether somebody waits.
 const LOOK: Duration = Duration::from_millis(10);
-/// Within this who has connected has spoken.
-const MOMENT: Duration = Duration::from_millis(50);
 
-impl Server {
-    /// Accepts nothing more, lets answers that are under way end, and gives up on them after `within`.
-    pub async fn drain(self, within: Duration) {
-        self.accepting.iter().for_each(JoinHandle::abort);
-        // Who was let in just now is about to speak, and would find the door shut: hyper closes on who has said nothing.
-        tokio::time::sleep(MOMENT).await;
-        self.closing.send_replace(true);
-        // Every connection holds a receiver.
-        let _ = timeout(within, self.closing.closed()).await;
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.accepting.iter().for_each(JoinHandle::abort);
-    }
-}
-
-async fn accept<L: Listener, H: Attend<L::Stream>>(listener: L::Plain, entrance: Entrance<H>, closing: Closing) {
+async fn accept<L: Listener, H: Attend<L::Stream>>(listener: L::Plain, entrance: Entrance<H>, ends: Ends) {
     let Ok(listener) = L::enter(listener) else { return };
     loop {
         let Ok(slot) = entrance.slot(&listener).await else { return };
         match listener.next().await {
             Ok(stream) => {
-                let served = entrance.clone().serve_one(stream, closing.clone(), slot);
+                let served = entrance.clone().serve_one::<L>(stream, ends.clone(), slot);
                 match entrance.house.depth() {
                     Depth::Shallow => scrub::spawn_shallow(served),
                     Depth::Full => scrub::spawn(served),
@@ -232,6 +276,16 @@ impl Listener for UnixListener {
     fn door(&self) -> BorrowedFd<'_> {
         self.as_fd()
     }
+
+    fn leave(stream: UnixStream) -> io::Result<OwnedFd> {
+        stream.into_std().map(OwnedFd::from)
+    }
+
+    fn adopt(connection: OwnedFd) -> io::Result<UnixStream> {
+        let plain = std::os::unix::net::UnixStream::from(connection);
+        plain.set_nonblocking(true)?;
+        UnixStream::from_std(plain)
+    }
 }
 
 impl Listener for TcpListener {
@@ -253,6 +307,16 @@ impl Listener for TcpListener {
 
     fn door(&self) -> BorrowedFd<'_> {
         self.as_fd()
+    }
+
+    fn leave(stream: TcpStream) -> io::Result<OwnedFd> {
+        stream.into_std().map(OwnedFd::from)
+    }
+
+    fn adopt(connection: OwnedFd) -> io::Result<TcpStream> {
+        let plain = std::net::TcpStream::from(connection);
+        plain.set_nonblocking(true)?;
+        TcpStream::from_std(plain)
     }
 }
 

@@ -1,25 +1,46 @@
-//! Descriptors that come along with bytes over a Unix socket: unix(7), SCM_RIGHTS.
+//! Descriptors that go along with bytes over a Unix socket: unix(7), SCM_RIGHTS.
 //! It must never leave one open that nobody has.
 #![allow(unsafe_code)]
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-/// Descriptors that one message may bring; the kernel closes what is beyond.
-const MOST: usize = 16;
+/// Descriptors of one message (`SCM_MAX_FD` of linux/net.h, less a little); the kernel closes what is beyond.
+pub const MOST: usize = 250;
 
-/// Receives bytes, and the descriptors that came with them, close-on-exec.
+/// Sends bytes, and with them at most [`MOST`] descriptors. They stay ours too.
+///
+/// # Errors
+/// As sendmsg(2); `EPIPE` when nobody is there any more.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let fds: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let with = [ControlMessage::ScmRights(&fds)];
+    let with = if fds.is_empty() { &[][..] } else { &with[..] };
+    loop {
+        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], with, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(Errno::EINTR) => {}
+            sent => return sent.map(drop),
+        }
+    }
+}
+
+/// Receives bytes, and the descriptors that came with them, close-on-exec. Of a stream, one byte at a time has its own.
 ///
 /// # Errors
 /// As recvmsg(2).
 pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
     let mut room = cmsg_space!([RawFd; MOST]);
     let mut into = [IoSliceMut::new(into)];
-    let heard = recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let heard = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            heard => break heard?,
+        }
+    };
     let mut passed = Vec::new();
     for with in heard.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = with {
@@ -32,12 +53,10 @@ pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<(usize, Vec<Ow
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSlice;
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
     use nix::fcntl::{FcntlArg, fcntl};
-    use nix::sys::socket::{ControlMessage, sendmsg};
 
     use super::*;
 
@@ -56,5 +75,21 @@ mod tests {
         }
         drop(theirs);
         assert_eq!(receive(ours.as_fd(), &mut into).unwrap().0, 0);
+    }
+
+    #[test]
+    fn each_lot_comes_with_its_own_byte() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let pipes: Vec<_> = (0..MOST).map(|_| std::io::pipe().unwrap()).collect();
+        let ends: Vec<_> = pipes.iter().map(|(_, end)| end.as_fd()).collect();
+        send(here.as_fd(), b"a", &ends).unwrap();
+        send(here.as_fd(), b"b", &[]).unwrap();
+        send(here.as_fd(), b"c", &ends[..1]).unwrap();
+        let mut byte = [0];
+        let mut next = || receive(there.as_fd(), &mut byte).map(|(len, fds)| (len, fds.len())).unwrap();
+        assert_eq!([next(), next(), next()], [(1, MOST), (1, 0), (1, 1)]);
+        drop(here);
+        assert_eq!(next(), (0, 0));
+        assert_eq!(send(there.as_fd(), b"x", &[]), Err(Errno::EPIPE));
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     policy::Permit,
     recipe::Limits,
     secret::Secret,
+    sys::scrub,
 };
 use delay::Delay;
 use entry::{Entry, KEY_MAX, Kept, Mark, Trap};
@@ -245,6 +246,25 @@ impl Vault {
             open.entry(name)?.quarantine = None;
             Ok(())
         })
+    }
+
+    /// A secret for one purpose of somebody else's, that only this vault makes, and always the same. It is of no use for
+    /// opening the vault.
+    ///
+    /// # Errors
+    /// Locked.
+    pub fn derived(&self, purpose: &str) -> Result<Secret, LendError> {
+        let root = self.with(|open| Ok(Arc::clone(&open.root)))?;
+        let secret = scrub::apart(|| {
+            let bytes = derive::subkey(&root, "sixty vault v1 for others", purpose.as_bytes())?;
+            Secret::keep(&bytes).ok()
+        });
+        secret.ok_or(LendError::Locked)
+    }
+
+    /// Waits for what is being written; nothing more is until what this gives is dropped.
+    pub async fn rest(&self) -> impl Send + use<> {
+        self.writing.clone().lock_owned().await
     }
 
     /// Notes when a key was last used, in Unix seconds; written with the next change or by [`Vault::flush`].

@@ -110,6 +110,11 @@ impl<T> SwapIo<T> {
     pub fn new(inner: T, swaps: Swaps) -> Self {
         Self { inner, swaps }
     }
+
+    /// The stream again.
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
 }
 
 impl<T: Write + Unpin> SwapIo<T> {

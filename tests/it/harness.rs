@@ -154,6 +154,11 @@ impl World {
         child.wait().unwrap().code()
     }
 
+    /// How it ended by itself.
+    pub fn ended(&mut self) -> std::process::ExitStatus {
+        self.daemon.take().unwrap().wait().unwrap()
+    }
+
     /// Another signal, and how it ended.
     pub fn end_by(&mut self, name: &str) -> std::process::ExitStatus {
         let mut child = self.daemon.take().unwrap();

@@ -37,6 +37,7 @@ const MEMORY: &[c_long] = &[
     libc::SYS_mlock,
     libc::SYS_munlock,
     libc::SYS_memfd_secret,
+    libc::SYS_memfd_create,
 ];
 
 /// Threads, signals, time, chance.
