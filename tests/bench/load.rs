@@ -1,5 +1,5 @@
-//! Load: ten thousand connections of another user (as many as the machine has descriptors for), a million live leases, a hundred thousand of them revoked at once; and
-//! what a caller waits meanwhile.
+//! Load: ten thousand connections of another user (as many as the machine has descriptors for), a million live leases, a
+//! hundred thousand of them revoked at once; and what a caller waits meanwhile.
 
 use crate::{
     Done, ROUNDS,
@@ -8,7 +8,10 @@ use crate::{
     median, proc,
     report::{Report, Row, Target},
 };
-use nix::unistd::geteuid;
+use nix::{
+    sys::resource::{Resource, setrlimit},
+    unistd::geteuid,
+};
 use sixty::{clock::Clock, sys::confine::raise_fd_limit};
 use std::{
     io::{BufRead, BufReader, Read},
@@ -42,6 +45,9 @@ fn connections(report: &mut Report) -> Done {
     if !geteuid().is_root() {
         return Err("only root can be two users".into());
     }
+    let wanted = CONNECTIONS as u64 * DESCRIPTORS + SPARE;
+    // Root may have more than it was given; in a container not always.
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted);
     let room = raise_fd_limit()?.saturating_sub(SPARE) / DESCRIPTORS;
     let most = CONNECTIONS.min(usize::try_from(room)?);
     let house = House::open("")?;
