@@ -166,7 +166,7 @@ impl Holding<'_> {
         };
         let permit = policy::pass(&granted, &wanted, broker.clock.boot())?;
         let principal = self.principal().await?;
-        let asks = || told(call, &models);
+        let asks = |_| told(call, &models);
         let approval = self.session.approved(self.asked, &principal, &permit, asks).await?;
         let by =
             By { lease: self.held.lease, chain: &self.narrower.chain, bounds: &self.bounds, taking: permit.takes() };

@@ -87,7 +87,7 @@ impl Session {
         {
             return Err(Stop::Rate(permit.rule().into(), wait));
         }
-        let asks = || policy.to_approve(&permit);
+        let asks = |remembered| policy.to_approve(&permit, remembered);
         let approval = self.approved(asked, &principal, &permit, asks).await?;
         let terms = self.terms(&permit, &principal);
         let room = broker.ledger.room(terms.clone())?;

@@ -48,7 +48,7 @@ pub(super) fn ask(client: &Client, method: Method, target: &str, body: Option<Js
 /// As [`ask`].
 pub(super) fn ask_people(client: &Client, method: Method, target: &str, body: Option<Json>) -> Result<Json, Failure> {
     let (answered, waits) = mpsc::channel::<()>();
-    std::thread::spawn(move || {
+    let teller = std::thread::spawn(move || {
         if waits.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
             say(
                 "still waiting; if the rule asks a person, `sixty approve` answers, or the program that the daemon runs",
@@ -57,6 +57,8 @@ pub(super) fn ask_people(client: &Client, method: Method, target: &str, body: Op
     });
     let answer = ask(&client.patient(), method, target, body);
     drop(answered);
+    // Not a moment longer: a thread that blocks no signal would take those that `exec` waits for.
+    let _ = teller.join();
     answer
 }
 

@@ -10,6 +10,7 @@ use crate::{
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{sync::Notify, time::timeout};
+use tracing::info;
 
 /// What was answered.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +129,8 @@ impl Approvals {
         let id = ApprovalId(chance::number().unwrap_or_default());
         let (until, told) = (self.clock.boot().plus(self.options.timeout), Arc::<Notify>::default());
         let at = (id, until, told.clone());
+        let pid = shown.processes.first().map(|process| process.pid);
+        info!(%id, key = %matter.key, pid, "a person is asked for approval");
         book.prompts.push(Prompt { id, matter, instance, shown, until, callers: 1, answer: None, told });
         self.news.notify_one();
         Some(at)
@@ -191,7 +194,9 @@ impl Approvals {
         prompt.answer = Some(answer);
         prompt.told.notify_waiters();
         let callers = prompt.callers;
-        if let (Answer::Yes(by), true) = (answer, prompt.matter.remember && prompt.instance.is_seen()) {
+        if let Answer::Yes(by) = answer
+            && prompt.matter.remember
+        {
             let Matter { key, rule, .. } = &prompt.matter;
             let yes = Yes { instance: prompt.instance.clone(), key: key.clone(), rule: rule.clone(), by };
             book.keep(yes, self.options.kept);
@@ -251,7 +256,7 @@ impl Prompt {
             id: self.id,
             key: self.matter.key.clone(),
             rule: self.matter.rule.clone(),
-            remembered: self.matter.remember && self.instance.is_seen(),
+            remembered: self.matter.remember,
             callers: self.callers,
             expires_in: self.until.since(now).as_secs(),
             asks: self.matter.asks.clone(),

@@ -24,7 +24,6 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use tracing::info;
 
 /// Bounds of what is asked of people.
 #[derive(Debug, Clone)]
@@ -105,32 +104,30 @@ impl Unapproved {
 }
 
 impl Session {
-    /// Waits for a person's yes, where the permit needs one; `asks` is what they are told of it.
+    /// Waits for a person's yes, where the permit needs one; `asks` is what they are told of it, by whether it is remembered.
     pub(super) async fn approved(
         &self,
         asked: Asked,
         principal: &Principal,
         permit: &Permit,
-        asks: impl FnOnce() -> Vec<Given>,
+        asks: impl FnOnce(bool) -> Vec<Given>,
     ) -> Result<Option<Approval>, Stop> {
-        let remember = match permit.approve() {
-            Approve::Never => return Ok(None),
-            Approve::OncePerProcess => true,
-            Approve::Always => false,
-        };
+        if permit.approve() == Approve::Never {
+            return Ok(None);
+        }
         let broker = &self.broker.0;
         // Nobody is asked about what could not be had.
         broker.issuer.lent(permit.key()).map_err(MintError::Key)?;
         if self.peer.bearer().is_some() {
             return Err(Stop::Unseen);
         }
-        let (key, rule, uid) = (permit.key().clone(), permit.rule().to_owned(), principal.uid);
-        let matter = Matter { key, rule, uid, remember, asks: asks() };
         let instance = broker.attestor.instance(&self.peer)?;
+        let remember = permit.approve() == Approve::OncePerProcess && instance.is_seen();
+        let (key, rule, uid) = (permit.key().clone(), permit.rule().to_owned(), principal.uid);
+        let matter = Matter { key, rule, uid, remember, asks: asks(remember) };
         if let Some(by) = broker.approvals.remembered(&instance, &matter) {
             return Ok(Some(Approval { by, remembered: true }));
         }
-        info!(request = %asked.id, key = %matter.key, pid = principal.pid, "a person is asked to approve it");
         let waits = self.asking.begin(&broker.clock);
         let shown = broker.attestor.portrait(&self.peer);
         let answer = waited(broker, asked, broker.approvals.wait(instance, matter, shown)).await?;
@@ -188,12 +185,9 @@ impl Broker {
 
 impl Policy {
     /// What a yes to this permit gives: all of its rule, where it is remembered.
-    pub(super) fn to_approve(&self, permit: &Permit) -> Vec<Given> {
+    pub(super) fn to_approve(&self, permit: &Permit, remembered: bool) -> Vec<Given> {
         let rule = self.rules.0.iter().find(|rule| rule.name == permit.rule());
-        match (permit.approve(), rule) {
-            (Approve::OncePerProcess, Some(rule)) => given(rule),
-            _ => asked(permit),
-        }
+        rule.filter(|_| remembered).map_or_else(|| asked(permit), given)
     }
 }
 
