@@ -21,7 +21,7 @@ impl Ancestry {
     }
 }
 
-/// Of lines as [`line`] makes them; those beyond the eighth are left out.
+/// Of lines as [`line()`] makes them; those beyond the eighth are left out.
 impl FromIterator<String> for Ancestry {
     fn from_iter<T: IntoIterator<Item = String>>(lines: T) -> Self {
         Self(lines.into_iter().take(MOST).collect())
