@@ -80,6 +80,7 @@ fn reach() -> io::Result<(Bus, String, OwnedFd)> {
     Ok((bus, answer.sender, inhibitor))
 }
 
+const UNDELAYED: &str = "not delayed: logind gives no inhibitor";
 const INHIBIT: [&str; 4] = ["sleep", "sixty", "keys and tokens are wiped from memory first", "delay"];
 
 /// `unix:path=…`; of several the first.
@@ -133,10 +134,10 @@ impl Watch {
             (REPLY, _) if message.answers == self.asked => {
                 self.inhibitor = message.passed.pop();
                 self.logind = message.sender;
-                self.told.send_replace("watched".into());
+                self.told.send_replace(if self.inhibitor.is_some() { "watched" } else { UNDELAYED }.into());
             }
             (ERROR, _) if message.answers == self.asked => {
-                self.told.send_replace("not delayed: logind gives no inhibitor".into());
+                self.told.send_replace(UNDELAYED.into());
             }
             // Anybody can send us a signal, and only logind from its name.
             (SIGNAL, "PrepareForSleep") if message.sender == self.logind && message.interface == LOGIND.interface => {

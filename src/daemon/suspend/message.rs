@@ -35,6 +35,32 @@ pub(super) struct Callee {
     pub(super) interface: &'static str,
 }
 
+/// How a message's sender writes numbers: each as it likes, and the bus passes them on so.
+#[derive(Debug, Clone, Copy, Default)]
+enum Order {
+    #[default]
+    Little,
+    Big,
+}
+
+impl Order {
+    fn of(letter: u8) -> Option<Self> {
+        match letter {
+            b'l' => Some(Self::Little),
+            b'B' => Some(Self::Big),
+            _ => None,
+        }
+    }
+
+    fn number(self, bytes: &[u8]) -> Option<u32> {
+        let four = *bytes.first_chunk()?;
+        Some(match self {
+            Self::Little => u32::from_le_bytes(four),
+            Self::Big => u32::from_be_bytes(four),
+        })
+    }
+}
+
 /// What was read of a message.
 #[derive(Debug, Default)]
 pub(super) struct Message {
@@ -44,6 +70,7 @@ pub(super) struct Message {
     pub(super) interface: String,
     pub(super) member: String,
     pub(super) body: Vec<u8>,
+    order: Order,
     /// How many descriptors came with it, and they.
     pub(super) count: u32,
     pub(super) passed: Vec<OwnedFd>,
@@ -78,18 +105,20 @@ pub(super) fn call(serial: u32, to: Callee, member: &str, arguments: &[&str]) ->
     message
 }
 
-/// Bytes of the message that begins so; none: it is not of this machine's kind.
+/// Bytes of the message that begins so; none: it is none.
 pub(super) fn length(fixed: &[u8; FIXED]) -> Option<usize> {
-    let number = |at: usize| Some(u32::from_ne_bytes(*fixed[at..].first_chunk()?) as usize);
+    let order = Order::of(fixed[0])?;
+    let number = |at: usize| Some(order.number(&fixed[at..])? as usize);
     let whole = (FIXED + number(12)?).next_multiple_of(8).checked_add(number(4)?)?;
-    (fixed[0] == NATIVE && fixed[3] == 1).then_some(whole)
+    (fixed[3] == 1).then_some(whole)
 }
 
-/// Reads a whole message. None: it is none.
+/// Reads a whole message. None: it is none, or has fields of a kind that nobody here knows.
 pub(super) fn read(bytes: &[u8]) -> Option<Message> {
-    let mut message = Message { kind: *bytes.get(1)?, ..Message::default() };
-    let fields = FIXED + u32::from_ne_bytes(*bytes.get(12..)?.first_chunk()?) as usize;
-    let mut reader = Reader { bytes: bytes.get(..fields)?, at: FIXED };
+    let order = Order::of(*bytes.first()?)?;
+    let mut message = Message { kind: *bytes.get(1)?, order, ..Message::default() };
+    let fields = FIXED + order.number(bytes.get(12..)?)? as usize;
+    let mut reader = Reader { bytes: bytes.get(..fields)?, at: FIXED, order };
     while reader.at < fields {
         reader.align(8)?;
         let (field, kind) = (reader.byte()?, reader.signature()?.to_owned());
@@ -128,13 +157,13 @@ pub fn fuzz(bytes: &[u8]) {
 impl Message {
     /// A body that is one truth value.
     pub(super) fn flag(&self) -> Option<bool> {
-        let number = u32::from_ne_bytes(*self.body.first_chunk()?);
+        let number = self.order.number(&self.body)?;
         (self.body.len() == 4 && number < 2).then_some(number == 1)
     }
 
     /// The texts that a body begins with, three at most.
     pub(super) fn texts(&self) -> Vec<&str> {
-        let mut reader = Reader { bytes: &self.body, at: 0 };
+        let mut reader = Reader { bytes: &self.body, at: 0, order: self.order };
         std::iter::from_fn(|| reader.text()).take(3).collect()
     }
 }
@@ -142,6 +171,7 @@ impl Message {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    order: Order,
 }
 
 impl<'a> Reader<'a> {
@@ -163,7 +193,7 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Option<u32> {
         self.align(4)?;
-        self.some(4)?.first_chunk().map(|four| u32::from_ne_bytes(*four))
+        self.order.number(self.some(4)?)
     }
 
     fn signature(&mut self) -> Option<&'a str> {
@@ -255,8 +285,12 @@ mod tests {
 
     #[test]
     fn a_flag_is_one_truth_value_and_nothing_else() {
-        let of = |body: &[u8]| Message { body: body.to_vec(), ..Message::default() }.flag();
-        assert_eq!((of(&1_u32.to_ne_bytes()), of(&0_u32.to_ne_bytes())), (Some(true), Some(false)));
-        assert_eq!((of(&2_u32.to_ne_bytes()), of(&[]), of(&[0; 8])), (None, None, None));
+        let of = |order, body: &[u8]| Message { order, body: body.to_vec(), ..Message::default() }.flag();
+        let little = |body| of(Order::Little, body);
+        assert_eq!(
+            (little(&[1, 0, 0, 0]), little(&[0; 4]), of(Order::Big, &[0, 0, 0, 1])),
+            (Some(true), Some(false), Some(true))
+        );
+        assert_eq!((little(&[2, 0, 0, 0]), little(&[]), little(&[0; 8])), (None, None, None));
     }
 }

@@ -122,10 +122,12 @@ impl Drop for Logind {
     }
 }
 
-/// Says to one that the machine is about to sleep, without being logind; and first something very long.
+/// Says to one that the machine is about to sleep, without being logind; and first something very long, and something
+/// in a machine's words of the other kind.
 pub fn lie(bus: &Bus, to: &str) {
     let mut client = Client::connect(&bus.socket);
     client.stream.write_all(&signal(1000, Some(to), &vec![1; 200_000])).unwrap();
+    client.stream.write_all(&foreign(1002, to)).unwrap();
     client.stream.write_all(&signal(1001, Some(to), &1_u32.to_ne_bytes())).unwrap();
     // Till the bus has taken it all.
     client.call_bus("GetId", "", &[]);
@@ -140,6 +142,25 @@ fn signal(serial: u32, to: Option<&str>, body: &[u8]) -> Vec<u8> {
         4 => message(4, serial, &fields, "b", body),
         len => message(4, serial, &fields, "ay", &[&(len as u32).to_ne_bytes()[..], body].concat()),
     }
+}
+
+/// A signal with its numbers written the other way round, as any sender may: no body, four texts.
+fn foreign(serial: u32, to: &str) -> Vec<u8> {
+    let number = |number: usize| {
+        if cfg!(target_endian = "little") { (number as u32).to_be_bytes() } else { (number as u32).to_le_bytes() }
+    };
+    let mut head = Vec::new();
+    for (field, kind, text) in [(1, b'o', "/x"), (2, b's', "x.y"), (3, b's', "Z"), (6, b's', to)] {
+        head.resize(head.len().next_multiple_of(8), 0);
+        head.extend([field, 1, kind, 0]);
+        head.extend(number(text.len()));
+        head.extend(text.bytes().chain([0]));
+    }
+    let mut whole = vec![if cfg!(target_endian = "little") { b'B' } else { b'l' }, 4, 0, 1];
+    whole.extend([number(0), number(serial as usize), number(head.len())].concat());
+    whole.extend(head);
+    whole.resize(whole.len().next_multiple_of(8), 0);
+    whole
 }
 
 struct Client {
