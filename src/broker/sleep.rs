@@ -41,6 +41,13 @@ impl Sleep {
     }
 }
 
+impl Sleep {
+    /// Somebody locked the vault: waking up is no reason to open it.
+    pub(super) fn stays_locked(&self) {
+        self.locked.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Broker {
     /// The machine is about to sleep. Comes back when it may.
     pub async fn before_sleep(&self) {
@@ -84,7 +91,9 @@ impl Broker {
         }
         while inner.ledger.reap(usize::MAX).is_some_and(|next| next <= inner.clock.boot()) {}
         inner.issuer.forget();
-        let untold = !inner.sleep.told.load(Ordering::Relaxed);
+        inner.approvals.look_at_clocks();
+        // Told of once: whether it tells of the next one, logind or the bus may not live to say.
+        let untold = !inner.sleep.told.swap(false, Ordering::Relaxed);
         let typed = inner.options.unlock.is_none();
         if untold && typed && inner.options.on_suspend == OnSuspend::Locked && !inner.vault.is_locked() {
             // Late, and still before anybody is given something.

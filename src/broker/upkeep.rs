@@ -30,6 +30,9 @@ impl Broker {
             warn!(%fault, "the last uses of keys are not kept");
         }
         self.0.vault.lock();
+        if by.is_some() {
+            self.0.sleep.stays_locked();
+        }
         self.0.issuer.forget();
         self.0.approvals.forget(Forget::All);
         self.0.ledger.cut_all();

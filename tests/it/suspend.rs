@@ -103,12 +103,19 @@ fn a_vault_is_locked_for_the_sleep_where_the_config_says_so_and_a_key_file_opens
     inhibitor = wake(&logind);
     assert!(soon(5 * SECOND, || vault(&world) == "open"));
     assert_eq!(world.mint(UPSTREAM).status, 201);
-    // What its owner locked stays locked.
+    // What its owner locked stays locked, also when it was locked already.
+    sleep(&logind, &mut inhibitor);
+    assert_eq!(world.control_http("POST", "/v1/lock", None).status, 200);
+    inhibitor = wake(&logind);
+    assert!(soon(SECOND, || records(&world, "asleep") == 2));
+    std::thread::sleep(SECOND / 2);
+    assert_eq!(vault(&world), "locked");
+    assert_eq!(world.control_http("POST", "/v1/unlock", None).status, 200);
     assert_eq!(world.control_http("POST", "/v1/lock", None).status, 200);
     sleep(&logind, &mut inhibitor);
     wake(&logind);
     assert_eq!(vault(&world), "locked");
-    assert_eq!((records(&world, "asleep"), records(&world, "locked"), records(&world, "unlocked")), (2, 2, 2));
+    assert_eq!((records(&world, "asleep"), records(&world, "locked"), records(&world, "unlocked")), (3, 4, 3));
 }
 
 #[test]

@@ -58,11 +58,10 @@ struct Prompt {
     told: Arc<Notify>,
 }
 
-/// A yes that a process keeps.
+/// A yes that a process keeps, for just what was shown.
 struct Yes {
     instance: Instance,
-    key: KeyName,
-    rule: String,
+    matter: Matter,
     by: Approver,
 }
 
@@ -81,9 +80,7 @@ impl Approvals {
 
     /// Whose yes the process has already.
     pub(super) fn remembered(&self, instance: &Instance, matter: &Matter) -> Option<Approver> {
-        let fits = |yes: &&Yes| {
-            matter.remember && yes.key == matter.key && yes.rule == matter.rule && yes.instance.is(instance)
-        };
+        let fits = |yes: &&Yes| matter.remember && yes.matter == *matter && yes.instance.is(instance);
         self.book().yeses.iter().find(fits).map(|yes| yes.by)
     }
 
@@ -170,7 +167,14 @@ impl Approvals {
         let now = self.clock.boot();
         let book = self.book();
         // Nobody is asked about a process that has ended, though somebody else still holds its connection.
-        book.open().filter(|prompt| prompt.instance.is_alive()).map(|prompt| prompt.waiting(now)).collect()
+        let asked = |prompt: &&Prompt| now < prompt.until && prompt.instance.is_alive();
+        book.open().filter(asked).map(|prompt| prompt.waiting(now)).collect()
+    }
+
+    /// Whoever waited too long while the machine slept is told at once: their timers stood still.
+    pub(in crate::broker) fn look_at_clocks(&self) {
+        let now = self.clock.boot();
+        self.book().open().filter(|prompt| prompt.until <= now).for_each(|late| late.told.notify_waiters());
     }
 
     /// How many questions wait.
@@ -186,8 +190,10 @@ impl Approvals {
         answer: Answer,
         may: impl FnOnce(&Instance) -> Result<(), E>,
     ) -> Result<Option<usize>, E> {
+        let now = self.clock.boot();
         let mut book = self.book();
-        let Some(prompt) = book.prompts.iter_mut().find(|prompt| prompt.id == id && prompt.answer.is_none()) else {
+        let waits = |prompt: &&mut Prompt| prompt.id == id && prompt.answer.is_none() && now < prompt.until;
+        let Some(prompt) = book.prompts.iter_mut().find(waits) else {
             return Ok(None);
         };
         may(&prompt.instance)?;
@@ -197,8 +203,7 @@ impl Approvals {
         if let Answer::Yes(by) = answer
             && prompt.matter.remember
         {
-            let Matter { key, rule, .. } = &prompt.matter;
-            let yes = Yes { instance: prompt.instance.clone(), key: key.clone(), rule: rule.clone(), by };
+            let yes = Yes { instance: prompt.instance.clone(), matter: prompt.matter.clone(), by };
             book.keep(yes, self.options.kept);
         }
         Ok(Some(callers))
@@ -211,7 +216,7 @@ impl Approvals {
             Forget::Key(only) => key == only,
         };
         let mut book = self.book();
-        book.yeses.retain(|yes| !named(&yes.key));
+        book.yeses.retain(|yes| !named(&yes.matter.key));
         for gone in book.prompts.extract_if(.., |prompt| named(&prompt.matter.key)) {
             gone.told.notify_waiters();
         }
@@ -304,5 +309,69 @@ impl Drop for Caller<'_> {
         if book.prompts[at].callers == 0 {
             book.prompts.remove(at).told.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        attest::{AttestOptions, Attestor},
+        policy::Given,
+    };
+    use std::{
+        os::{fd::AsFd, unix::net::UnixStream},
+        pin::pin,
+        time::Duration,
+    };
+
+    const YES: Answer = Answer::Yes(Approver { how: "control", uid: 0, pid: None });
+
+    fn book() -> (Approvals, crate::clock::Winder) {
+        let (clock, winder) = Clock::manual(1_800_000_000);
+        let timeout = Duration::from_secs(60);
+        let options = ApprovalOptions { ask: None, timeout, waiting: 9, waiting_per_uid: 9, kept: 9 };
+        (Approvals::new(options, clock), winder)
+    }
+
+    /// This process, and how it is shown.
+    async fn asks() -> (Instance, Portrait) {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let attestor = Attestor::new(AttestOptions { exe_bytes: 1, exe_hashes: 1, tcp_lookups: 1 });
+        let peer = attestor.meet(ours.as_fd(), "broker").unwrap();
+        (attestor.instance(&peer).unwrap(), attestor.portrait(&peer).await.unwrap())
+    }
+
+    fn matter(ttl: &str) -> Matter {
+        let asks = vec![Given { what: "ttl", how: ttl.into() }];
+        Matter { key: "a/b".parse().unwrap(), rule: "r".into(), uid: 0, remember: true, asks }
+    }
+
+    async fn soon<F: Future>(waits: F) -> Option<F::Output> {
+        timeout(Duration::from_millis(50), waits).await.ok()
+    }
+
+    #[tokio::test]
+    async fn a_yes_after_a_sleep_that_was_longer_than_the_patience_is_none() {
+        let ((approvals, winder), (instance, shown)) = (book(), asks().await);
+        let mut waits = pin!(approvals.wait(instance, matter("60s"), async { Ok(shown) }));
+        assert!(soon(&mut waits).await.is_none());
+        let id = approvals.waiting()[0].id;
+        winder.sleep(Duration::from_secs(3600));
+        assert!(approvals.waiting().is_empty(), "nobody is asked any more");
+        assert!(matches!(approvals.answer(id, YES, |_| Ok::<_, ()>(())), Ok(None)));
+        approvals.look_at_clocks();
+        assert!(matches!(soon(&mut waits).await, Some(Ok(Err(Unapproved::Late)))), "though its timer stood still");
+    }
+
+    #[tokio::test]
+    async fn a_yes_is_good_for_what_was_shown_and_not_for_what_the_rule_gives_later() {
+        let ((approvals, _winder), (instance, shown)) = (book(), asks().await);
+        let mut waits = pin!(approvals.wait(instance.clone(), matter("60s"), async { Ok(shown) }));
+        assert!(soon(&mut waits).await.is_none());
+        let id = approvals.waiting()[0].id;
+        assert!(matches!(approvals.answer(id, YES, |_| Ok::<_, ()>(())), Ok(Some(1))));
+        assert!(approvals.remembered(&instance, &matter("60s")).is_some());
+        assert!(approvals.remembered(&instance, &matter("24h")).is_none());
     }
 }
