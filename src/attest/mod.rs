@@ -156,8 +156,8 @@ impl Peer {
         }
     }
 
-    /// What is known without reading anything.
-    fn bare(&self) -> Principal {
+    /// What is known without reading anything, also of one that has ended.
+    pub fn bare(&self) -> Principal {
         Principal {
             uid: self.credentials.uid,
             gid: self.credentials.gid,

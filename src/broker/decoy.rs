@@ -73,10 +73,12 @@ impl Inner {
         true
     }
 
-    /// A decoy was used. Leases end each time; who goes on and on is put on record as often as any refusal.
+    /// A decoy was used. Leases end each time; who goes on and on is put on record as often as any refusal, and by a count
+    /// of its own: nobody buys silence by being refused for other things first.
     async fn sprung(&self, peer: &Peer, (fingerprint, key): &Known, how: &'static str) {
         let (leases, by) = self.disarm(peer).await;
-        if self.room_for_a_refusal(Some(peer.uid())).is_err() {
+        let whose = format!("decoys used by uid {}", peer.uid());
+        if self.ledger.take(&whose, self.options.refusals_per_uid).is_err() {
             return;
         }
         let by = by.or_else(|| peer.bearer());
@@ -97,10 +99,10 @@ impl Inner {
             let owners = self.ledger.owners(&one.lineage());
             let held = owners.iter().filter(|owner| self.attestor.holds(one, owner).is_ok());
             leases += held.map(|owner| self.ledger.freeze_owned(owner) as u64).sum::<u64>();
-            if let Ok(principal) = self.attestor.identify(one, &needs).await {
-                leases += self.ledger.freeze_all(&principal) as u64;
-                by.get_or_insert(principal);
-            }
+            // Who has ended, or runs another program by now, did it all the same.
+            let principal = self.attestor.identify(one, &needs).await.unwrap_or_else(|_| one.bare());
+            leases += self.ledger.freeze_all(&principal) as u64;
+            by.get_or_insert(principal);
         }
         if leases > 0 {
             // Nobody is given again what has ended here.

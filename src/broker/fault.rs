@@ -4,7 +4,7 @@ use crate::{
     attest::AttestError,
     audit::AuditError,
     issuer::MintError,
-    model::{ApprovalId, Code, Malformed, Retry},
+    model::{ApprovalId, Code, KeyName, Malformed, Retry},
     recipe::{Class, KeyFault, NoLook, PlaceFault, SetFault},
     vault::{ChangeError, LendError, UnlockError},
 };
@@ -65,6 +65,9 @@ pub enum OperatorError {
     /// A process would approve what it asks for itself.
     #[error("who asks cannot approve it, nor what it started: answer from somewhere else")]
     OwnApproval,
+    /// A key in a decoy's place would never be lent, and its hash would be kept.
+    #[error("{0} is a decoy and takes no key: remove it (`sixty decoy remove`), then add the key")]
+    Decoy(KeyName),
     /// A selector with a value that it cannot have.
     #[error(transparent)]
     Selector(#[from] Malformed),

@@ -134,7 +134,10 @@ impl<'a> Operator<'a> {
     /// Puts another key in the place of one. The next mint uses it.
     pub async fn rotate(&self, name: &KeyName, secret: Secret) -> Done<Listed> {
         self.may_change().await?;
-        let provider = self.key(name)?.meta.provider;
+        let Listed { meta: KeyMeta { provider, .. }, decoy, .. } = self.key(name)?;
+        if decoy {
+            return Err(OperatorError::Decoy(name.clone()));
+        }
         secret.expose(|bytes| self.inner().issuer.recipe(&provider).map(|recipe| recipe.check_key(bytes)))??;
         let name = name.clone();
         self.whole(|broker, by| async move {

@@ -52,8 +52,6 @@ pub(super) enum Stop {
     Unseen,
     #[error("a narrower key was not derived from the virtual key that it names, or says what nobody understands")]
     Forged,
-    #[error("the key that was asked for is a decoy")]
-    Decoy,
     #[error("what was to be redeemed is no ticket, or was mistyped")]
     NoTicket,
     #[error("a virtual key was used for another provider than its key's")]
@@ -116,7 +114,6 @@ impl Stop {
             Stop::Spent(Spent::Revoked) => (Code::Revoked, None, "the lease was revoked"),
             Stop::Spent(Spent::Redeemed) => (Code::Revoked, None, "the ticket was redeemed before"),
             Stop::Forged => (Code::Denied, None, "the narrower key is none of its virtual key's"),
-            Stop::Decoy => (Code::Denied, None, "the key is a decoy"),
             Stop::NoTicket => (Code::Malformed, None, "it is no ticket"),
             Stop::Spent(Spent::Crowded) => (Code::Busy, None, "more narrower keys are counted than may be"),
             Stop::Spent(Spent::Exhausted) => (Code::Exhausted, None, "the lease has no uses left"),

@@ -78,9 +78,8 @@ impl Session {
         let broker = &self.broker.0;
         let policy = self.broker.policy();
         let principal = broker.attestor.identify(&self.peer, &policy.needs).await?;
-        if broker.steps_on(&self.peer, &request.key).await {
-            return Err(Stop::Decoy);
-        }
+        // A decoy is judged like a key, and not lent: whoever asks hears what they would of a key that is not there.
+        broker.steps_on(&self.peer, &request.key).await;
         let permit = self.judge(&policy, &principal, request, asked).await?;
         if let Some(rate) = permit.rate()
             && let Err(wait) = broker.ledger.take(permit.holder(), rate)

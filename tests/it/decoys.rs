@@ -2,12 +2,13 @@
 
 use crate::{
     gateway::Holder,
-    harness::{Answer, MINE, VIRTUAL, World, read_answer, remember},
+    harness::{Answer, MINE, SECOND, VIRTUAL, World, read_answer, remember, soon},
     narrowing::narrowed,
+    needs::has,
 };
 use serde_json::Value;
 use sixty::wire::key::{Form, generate};
-use std::{io::Write, os::unix::fs::PermissionsExt};
+use std::{io::Write, os::unix::fs::PermissionsExt, process::Command};
 
 /// Lays a decoy and gives its text.
 fn laid(world: &World, name: &str, kind: &str) -> String {
@@ -190,6 +191,45 @@ fn who_steps_on_decoys_again_and_again_does_not_fill_the_disk() {
 }
 
 #[test]
+fn who_was_refused_too_often_before_is_told_on_all_the_same() {
+    // Where the rules would give it, and where not.
+    for keys in ["**", "dashscope/main"] {
+        let rule = MINE.replace("**", keys);
+        let world = World::with_key(&format!("[limits]\nrefusals_per_uid = \"5/min\"\n{rule}"));
+        laid(&world, "dashscope/backup", "upstream");
+        let ask = |name: &str| world.mint(&format!(r#"{{"key":"{name}"}}"#));
+        (0..9).for_each(|_| drop(ask("dashscope/nothing")));
+        assert_eq!(told(&ask("dashscope/backup")), told(&ask("dashscope/nothing")));
+        assert_eq!((records(&world).len(), raised(&world)), (1, 1), "{keys}");
+    }
+}
+
+#[test]
+fn who_ends_before_the_decoy_is_looked_at_is_told_on_and_loses_its_leases() {
+    if !has("python3", "a decoy that is shown on a dead process's connection") {
+        return;
+    }
+    let world = World::with_key(MINE);
+    let decoy = laid(&world, "a/one", "upstream");
+    let script = "import os,socket,sys,time\n\
+        m=socket.socket(socket.AF_UNIX);m.connect(sys.argv[3]);b=b'{\"key\":\"dashscope/main\",\"kind\":\"virtual\",\"owner\":\"detached\"}'\n\
+        m.send(b'POST /v1/leases HTTP/1.1\\r\\nhost: x\\r\\ncontent-length: %d\\r\\n\\r\\n'%len(b)+b);m.recv(4096)\n\
+        s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1])\n\
+        time.sleep(0.2)\n\
+        if os.fork(): os._exit(0)\n\
+        time.sleep(0.5)\n\
+        s.send(b'GET /dashscope/x HTTP/1.1\\r\\nhost: x\\r\\nx-api-key: '+sys.argv[2].encode()+b'\\r\\n\\r\\n');s.recv(9)\n";
+    let mut thief = Command::new("python3");
+    let mut thief =
+        thief.args(["-c", script]).arg(world.path("run/gateway.sock")).arg(decoy).arg(world.broker()).spawn().unwrap();
+    let pid = thief.id();
+    thief.wait().unwrap();
+    assert!(soon(10 * SECOND, || raised(&world) == 1));
+    assert_eq!(world.status()["alarms"]["last"][0]["pid"], pid);
+    assert_eq!((&records(&world)[0]["by"]["pid"], &records(&world)[0]["leases"]), (&pid.into(), &1.into()));
+}
+
+#[test]
 fn an_owner_lays_lists_and_removes_decoys() {
     let world = World::with_key(MINE);
     let file = world.path("key.txt");
@@ -213,6 +253,10 @@ fn an_owner_lays_lists_and_removes_decoys() {
     assert_ne!(world.sixty(&["key", "test", "openai/old"]).status.code(), Some(0));
     assert_eq!(raised(&world), 1);
     assert_eq!(world.sixty(&["decoy", "remove", "dashscope/main"]).status.code(), Some(1));
+    // A key in its place would never be lent to anybody.
+    let rotated =
+        world.control_http("POST", "/v1/keys/openai/old/rotate", Some(&format!(r#"{{"secret":"{}"}}"#, text.trim())));
+    assert!(rotated.status == 400 && rotated.text().contains("is a decoy"), "{}", rotated.text());
     assert_eq!(world.mint(VIRTUAL).status, 201, "no key is removed for a decoy");
     assert_eq!(world.sixty(&["decoy", "remove", "openai/old"]).status.code(), Some(0));
     let kinds: Vec<_> = world.audit().iter().map(|line| line["record"].as_str().unwrap().to_owned()).collect();
