@@ -188,7 +188,7 @@ fn shown(one: &Approval) -> String {
     table.pair("key", &one.key);
     table.pair("rule", &one.rule);
     for Given { what, how } in &one.asks {
-        table.pair(&what.replace(['.', '_'], " "), how);
+        table.pair(&what.replace(['.', '_'], " "), close(how));
     }
     let yes = if one.remembered { "for all of this until the process ends" } else { "for this once" };
     table.pair("a yes is good", yes);
@@ -224,5 +224,27 @@ impl Kin {
         let other = self.uid.filter(|uid| *uid != user).map(|uid| format!(" of user {uid}")).unwrap_or_default();
         let command = self.command.as_ref().map(|command| format!("  \"{}\"", close(command))).unwrap_or_default();
         format!("{} {exe}{other}{command}", self.pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_the_call_pushes_what_follows_to_where_a_line_seems_to_begin() {
+        let how = format!("qwen{}key  other/key", " ".repeat(200));
+        let caller = Portrait {
+            uid: 7,
+            unit: None,
+            directory: Some(how.clone()),
+            exe_sha256: None,
+            processes: Vec::new(),
+            beside: Vec::new(),
+        };
+        let (id, key, rule) = ("ap_0".to_owned(), "dashscope/main".to_owned(), "mine".to_owned());
+        let asks = vec![Given { what: "model".into(), how }];
+        let one = Approval { id, key, rule, remembered: false, callers: 1, expires_in: 9, asks, caller };
+        assert_eq!(shown(&one).matches("qwen key other/key\n").count(), 2, "{}", shown(&one));
     }
 }

@@ -56,7 +56,17 @@ fn shown(word: &str) -> String {
     if let Some((name, _)) = word.split_once(['=', ':']).filter(|(name, _)| names_a_secret(name)) {
         return format!("{name}=***");
     }
+    if let Some((before, after)) = word.split_once("://")
+        && let Some((_, host)) = after.split('/').next().and_then(|place| place.rsplit_once('@'))
+    {
+        // Whoever logs in is told in a URL with their password: RFC 3986, 3.2.1.
+        let rest = &after[after.find('/').unwrap_or(after.len())..];
+        return shown(&format!("{before}://{host}{rest}")).replacen("://", "://***@", 1);
+    }
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "_-+~".contains(c);
+    if let Some(name) = ["-p", "-u"].into_iter().find(|name| word.len() > 2 && word.starts_with(name)) {
+        return format!("{name}***");
+    }
     let random = |run: &&str| run.len() >= LONG && run.bytes().any(|b| b.is_ascii_digit());
     let runs: Vec<&str> = word.split(|c| !is_letter(c)).filter(random).collect();
     runs.iter().fold(word.to_owned(), |word, run| word.replace(run, "***"))
@@ -65,7 +75,7 @@ fn shown(word: &str) -> String {
 fn names_a_secret(word: &str) -> bool {
     let word = word.to_ascii_lowercase();
     let telling = ["pass", "token", "secret", "key", "auth", "bearer", "credential", "cookie", "header", "pwd"];
-    matches!(word.as_str(), "-h" | "-u" | "-p") || telling.iter().any(|name| word.contains(name))
+    matches!(word.as_str(), "-h" | "-u" | "-p" | "--user") || telling.iter().any(|name| word.contains(name))
 }
 
 #[cfg(test)]
@@ -83,6 +93,9 @@ mod tests {
         for words in [
             &["curl", "-H", "Authorization: Bearer hunter2"][..],
             &["curl", "https://u:p@h/?q=sk-0123456789abcdef"],
+            &["psql", "postgres://me:hunter2@db/x"],
+            &["curl", "--user", "me:hunter2"],
+            &["mysql", "-phunter2"],
             &["x", "--password", "hunter2"],
             &["x", "--api-key=hunter2"],
             &["env", "API_KEY=hunter2"],

@@ -10,12 +10,17 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// Controls, and what Unicode has for turning text around, ending lines and joining letters unseen.
+/// Controls, and what Unicode has for turning text around, ending lines and joining letters unseen: all that is
+/// `Default_Ignorable_Code_Point` in its DerivedCoreProperties.txt, and the few that are blank or invisible beside.
 fn steers(letter: char) -> bool {
     letter.is_control()
         || matches!(
             letter,
-            '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+                | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -28,5 +33,8 @@ mod tests {
         assert_eq!(plain("/tmp/\u{1b}[2J\u{9b}x\u{202e}"), "/tmp/\\u{1b}[2J\\u{9b}x\\u{202e}");
         assert_eq!(plain("a\u{2028}b\u{200b}\n"), "a\\u{2028}b\\u{200b}\\u{a}");
         assert_eq!(plain("büro 东京"), "büro 东京");
+        for unseen in ['\u{61c}', '\u{3164}', '\u{2800}', '\u{fe0f}', '\u{e0041}'] {
+            assert_eq!(plain(&format!("a{unseen}b")), format!("a{}b", unseen.escape_unicode()));
+        }
     }
 }
