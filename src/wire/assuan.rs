@@ -36,6 +36,16 @@ pub fn all_ok(said: &[u8], replies: [usize; 2]) -> Option<bool> {
     Some(shown? && answered?)
 }
 
+/// Whether the window closed by itself, since nobody answered: GPG_ERR_TIMEOUT, whichever part of GnuPG says so.
+pub fn nobody_answered(said: &[u8]) -> bool {
+    const TIMEOUT: u32 = 62;
+    const CODE: u32 = 0xffff;
+    let code = |line: &str| line.strip_prefix("ERR ")?.split(' ').next()?.parse::<u32>().ok();
+    said.split(|byte| *byte == b'\n')
+        .filter_map(|line| code(str::from_utf8(line).ok()?))
+        .any(|code| code & CODE == TIMEOUT)
+}
+
 /// Whether a line is a reply, and OK. All else (data, status, comments, half a line) is none.
 fn reply(line: &[u8]) -> Option<bool> {
     let word = line.split(|byte| *byte == b' ').next();
@@ -81,6 +91,8 @@ mod tests {
         assert_eq!(told("OK Pleased to meet you\nOK\nOK\nOK\n"), Some(true));
         assert_eq!(told("OK Pleased\nS BUTTON_INFO close\n# OK\nD OK\nOK\nERR 83886179 canceled\nOK\n"), Some(false));
         assert_eq!(told("OK Pleased\nERR 1 too long\nOK\nOK\n"), Some(false), "what was not shown was not approved");
+        assert!(nobody_answered(b"OK Pleased\nOK\nERR 83886142 Timeout <Pinentry>\nOK\n"));
+        assert!(!nobody_answered(b"OK Pleased\nOK\nERR 83886179 canceled\nOK 62\n"));
         for cut in ["", "OK Pleased\nOK\n", "OK\nOK\nOKAY\n"] {
             assert_eq!(told(cut), None, "{cut}");
         }

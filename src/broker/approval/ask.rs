@@ -71,8 +71,9 @@ async fn asker(broker: &Broker, options: &AskOptions) {
             () = approvals.closed(waiting.id) => {}
             answer = ask(options, &waiting) => {
                 let answer = match answer {
-                    Ok(true) => Answer::Yes(by),
-                    Ok(false) => Answer::No(by),
+                    Ok(Said::Yes) => Answer::Yes(by),
+                    Ok(Said::No) => Answer::No(by),
+                    Ok(Said::Nothing) => Answer::Late,
                     Err(fault) => {
                         warn!(%fault, "nobody can be asked for approval");
                         Answer::Failed
@@ -81,6 +82,20 @@ async fn asker(broker: &Broker, options: &AskOptions) {
                 let Ok(_) = approvals.answer(waiting.id, answer, |_| Ok::<_, Infallible>(()));
             }
         }
+    }
+}
+
+/// What a person said to a program.
+enum Said {
+    Yes,
+    No,
+    /// Nothing, until its time was over.
+    Nothing,
+}
+
+impl From<bool> for Said {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
     }
 }
 
@@ -93,7 +108,7 @@ enum AskError {
     Mute(PathBuf),
 }
 
-async fn ask(options: &AskOptions, waiting: &Waiting) -> Result<bool, AskError> {
+async fn ask(options: &AskOptions, waiting: &Waiting) -> Result<Said, AskError> {
     let within = Duration::from_secs(waiting.expires_in);
     let mute = || AskError::Mute(options.program.clone());
     match &options.speech {
@@ -104,8 +119,9 @@ async fn ask(options: &AskOptions, waiting: &Waiting) -> Result<bool, AskError> 
             let (input, replies) = assuan::conversation(&question);
             let errand = Errand { arguments: &[], input: input.as_bytes(), within, output: OUTPUT };
             match run(options, errand).await? {
-                Ended { how: How::TimeUp, .. } => Ok(false),
-                Ended { output, .. } => assuan::all_ok(&output, replies).ok_or_else(mute),
+                Ended { how: How::TimeUp, .. } => Ok(Said::Nothing),
+                Ended { output, .. } if assuan::nobody_answered(&output) => Ok(Said::Nothing),
+                Ended { output, .. } => assuan::all_ok(&output, replies).map(Said::from).ok_or_else(mute),
             }
         }
         Speech::Askpass => {
@@ -113,7 +129,11 @@ async fn ask(options: &AskOptions, waiting: &Waiting) -> Result<bool, AskError> 
             let errand = Errand { arguments: &[text.as_str()], input: b"", within, output: OUTPUT };
             let Ended { how, output } = run(options, errand).await?;
             let said = str::from_utf8(&output).unwrap_or("no").trim();
-            Ok(how == How::Exited(0) && (said.is_empty() || said.eq_ignore_ascii_case("yes")))
+            Ok(match how {
+                How::TimeUp => Said::Nothing,
+                How::Exited(0) => Said::from(said.is_empty() || said.eq_ignore_ascii_case("yes")),
+                How::Exited(_) | How::Killed(_) => Said::No,
+            })
         }
     }
 }

@@ -17,6 +17,8 @@ use tracing::info;
 pub(in crate::broker) enum Answer {
     Yes(Approver),
     No(Approver),
+    /// The program that asked was given none in time.
+    Late,
     /// The program that was to ask could not.
     Failed,
 }
@@ -296,6 +298,7 @@ impl Caller<'_> {
         prompt.answer.map(|answer| match answer {
             Answer::Yes(by) => Ok(by),
             Answer::No(by) => Err(Unapproved::No(by)),
+            Answer::Late => Err(Unapproved::Late),
             Answer::Failed => Err(Unapproved::Failed),
         })
     }

@@ -137,9 +137,11 @@ fn a_real_pinentry_is_shown_the_question_and_its_answer_is_taken() {
 #[test]
 fn a_pinentry_that_cannot_show_the_question_approves_nothing() {
     let script = "printf 'OK hello\\n'; while read -r word rest; do case $word in SETDESC) echo 'ERR 1 no';; *) echo OK;; esac; done";
+    let late = script.replace("SETDESC) echo 'ERR 1 no'", "CONFIRM) echo 'ERR 83886142 Timeout <Pinentry>'");
     let config = format!("[approval]\nask = \"pinentry:DIRECTORY/ask\"\n{}", asks("always"));
     for (script, reason) in [
         (script, "a person said no"),
+        (&late, "nobody approved it in time"),
         ("exit 0", "the program that asks failed"),
         ("echo OK; exit 0", "the program that asks failed"),
     ] {
