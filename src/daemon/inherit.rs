@@ -38,7 +38,7 @@ pub(super) struct Inherited {
     pub(super) estate: Option<OwnedFd>,
     /// The owner has locked the vault; so it stays.
     pub(super) locked: bool,
-    /// The daemon that waits for us to serve.
+    /// The daemon that waits until we can serve.
     pub(super) old: Option<Old>,
 }
 
@@ -76,6 +76,11 @@ impl Inherited {
     /// Adds what the daemon that serves now hands over; it has stopped when this returns.
     pub(super) fn take_over(&mut self, control: &Path) -> Result<(), DaemonError> {
         Ok(takeover::ask(control, self)?)
+    }
+
+    /// All is ready: the daemon that we take over from says whether it is our turn.
+    pub(super) fn turn(&mut self) -> Result<(), DaemonError> {
+        Ok(self.old.take().map_or(Ok(()), Old::yields)?)
     }
 
     /// A Unix socket, once.

@@ -37,11 +37,12 @@ pub(super) async fn run(
     let Found { config, recipes, paths } = found;
     let recipes = build::recipes(&config, recipes);
     begin_log(&config, &confinement);
-    let signals = Signals::new()?;
     // From here on until we serve, nobody does: all that can be done before is done.
     if options.takeover {
         inherited.take_over(&paths.control)?;
     }
+    // Not before: whoever waits for its turn ends by a signal, and the daemon that serves goes on.
+    let signals = Signals::new()?;
     let tcp = tcp.had(&mut inherited)?;
     let address = tcp.as_ref().map(|(_, address)| *address);
     let House { broker, ledger } =
@@ -67,6 +68,7 @@ pub(super) async fn run(
     if address.is_some() && !tcp::works() {
         warn!("this kernel or /proc does not tell who calls by TCP: only rules with bearer_alone let anybody call");
     }
+    inherited.turn()?;
     let doors = sockets
         .into_iter()
         .map(|(name, listening, path)| {
@@ -79,13 +81,12 @@ pub(super) async fn run(
             Served::open((name, listening), entrance, (path, listen::modes(name)), resting)
         })
         .collect::<Result<Vec<_>, _>>()?;
+    // What nobody wanted of it is closed: who calls there is refused and not left to wait.
+    drop(inherited);
     let [at, control, gateway] = [&paths.broker, &paths.control, &paths.gateway].map(|path| path.display());
     let by = address.map_or("off".to_owned(), |address| address.to_string());
     info!(broker = %at, %control, %gateway, tcp = %by, "serving");
     notify::ready(&told(&broker));
-    if let Some(old) = inherited.old.take() {
-        old.may_go();
-    }
     code::give_back();
     let times = Times { drain: config.daemon.drain, takeover: config.daemon.takeover };
     serve(&broker, signals, doors, successors, times).await
