@@ -83,10 +83,16 @@ impl Inherited {
         Ok(self.old.take().map_or(Ok(()), Old::yields)?)
     }
 
-    /// A Unix socket, once.
+    /// A Unix socket, once. One of a daemon's own only where it lies at this path.
     pub(super) fn unix(&mut self, name: Name, path: &Path) -> Option<Listening> {
-        let is_it = |(known, socket): &(Name, Socket)| *known == name && matches!(socket, Socket::Unix { .. });
-        let at = self.sockets.iter().position(is_it)?;
+        let fits = |socket: &Socket| match socket {
+            Socket::Unix { listener, ours: true } => {
+                listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path))
+            }
+            Socket::Unix { .. } => true,
+            Socket::Tcp(_) => false,
+        };
+        let at = self.sockets.iter().position(|(known, socket)| *known == name && fits(socket))?;
         match self.sockets.swap_remove(at).1 {
             Socket::Unix { listener, ours } => {
                 let place = if ours { Place::of(path) } else { None };

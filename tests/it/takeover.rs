@@ -529,3 +529,18 @@ fn one_that_comes_too_late_brings_back_no_lease() {
     assert_eq!(late.wait().unwrap().code(), Some(69), "{}", world.log());
     verified(&world);
 }
+
+#[test]
+fn a_socket_that_is_to_lie_elsewhere_is_made_there() {
+    let mut world = World::with_key(MINE);
+    let mut resting = UnixStream::connect(world.broker()).unwrap();
+    let elsewhere = world.path("run/elsewhere.sock");
+    let mut command = world.daemon_command();
+    let new = command.args(["--takeover", "--socket"]).arg(&elsewhere).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(world.ended().code(), Some(0), "{}", world.log());
+    world.adopt(new);
+    let whoami = request("GET", "/v1/whoami", None, "keep-alive");
+    assert_eq!(over(&mut resting, &whoami).unwrap().status, 200);
+    assert_eq!(over(&mut UnixStream::connect(&elsewhere).unwrap(), &whoami).unwrap().status, 200);
+    assert!(UnixStream::connect(world.broker()).is_err(), "nobody is left to wait there");
+}
