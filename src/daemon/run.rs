@@ -53,7 +53,7 @@ pub(super) async fn run(
     broker.start(env!("CARGO_PKG_VERSION"));
     inherited.leases(&broker)?;
     suspend::watch(sleep, &broker).map_err(|fault| DaemonError::Kernel("sleep cannot be watched", fault))?;
-    unlock(&config, &broker, inherited.locked).await;
+    unlock(&config, &broker, &inherited).await?;
     let about = Arc::new(
         About::new(clock.clone(), options.readable_by_parent, &paths.vault, address, confinement)
             .launching(launcher)
@@ -117,10 +117,18 @@ async fn serve(
 }
 
 /// Opens the vault, where nobody needs to type a passphrase nor locked it in the process before.
-async fn unlock(config: &Config, broker: &Broker, locked: bool) {
-    let by_itself = config.vault.unlock != Unlock::Passphrase && !locked;
-    if by_itself && let Err(fault) = broker.unlock(None, None, Rollback::Refuse).await {
-        error!(%fault, "the vault stays locked");
+async fn unlock(config: &Config, broker: &Broker, inherited: &Inherited) -> Result<(), DaemonError> {
+    if config.vault.unlock == Unlock::Passphrase || inherited.locked {
+        return Ok(());
+    }
+    match broker.unlock(None, None, Rollback::Refuse).await {
+        // Who serves now has it open.
+        Err(fault) if inherited.old.is_some() => Err(DaemonError::Locked(fault.to_string())),
+        Err(fault) => {
+            error!(%fault, "the vault stays locked");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -261,6 +261,11 @@ fn a_process_that_cannot_serve_leaves_the_old_one_serving() {
     assert_eq!(successor(&world).wait().unwrap().code(), Some(78), "{}", world.log());
     std::fs::copy(&aside, &vault).unwrap();
     assert_eq!((asked(&world, &key), world.mint(UPSTREAM).status), (200, 201));
+    let (file, right) = (world.path("vault.key"), std::fs::read(world.path("vault.key")).unwrap());
+    std::fs::write(&file, [7; 32]).unwrap();
+    assert_eq!(successor(&world).wait().unwrap().code(), Some(1), "{}", world.log());
+    std::fs::write(&file, right).unwrap();
+    assert_eq!((asked(&world, &key), world.mint(UPSTREAM).status), (200, 201), "a vault that is open stays so");
     let mut killed = successor(&world);
     killed.kill().unwrap();
     assert_eq!(killed.wait().unwrap().signal(), Some(9));
