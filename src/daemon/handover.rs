@@ -62,6 +62,8 @@ pub(super) async fn hand_over(
     times: Times,
 ) -> Result<Serving, DaemonError> {
     info!("another daemon takes over: draining");
+    // A person takes longer than everybody else may wait.
+    broker.stop_asking();
     let waits = doors::close(doors, Course::Move, times.drain);
     let here = tokio::select! {
         biased;

@@ -549,3 +549,16 @@ fn a_socket_that_is_to_lie_elsewhere_is_made_there() {
     assert_eq!(over(&mut UnixStream::connect(&elsewhere).unwrap(), &whoami).unwrap().status, 200);
     assert!(UnixStream::connect(world.broker()).is_err(), "nobody is left to wait there");
 }
+
+#[test]
+fn who_waits_for_a_person_holds_nobody_up_and_is_answered() {
+    let mut world = World::with_key(&format!("{MINE}approve = \"always\"\n"));
+    let mut waits = UnixStream::connect(world.broker()).unwrap();
+    waits.write_all(request("POST", "/v1/leases", Some(VIRTUAL), "close").as_bytes()).unwrap();
+    let asked = || world.control_http("GET", "/v1/approvals", None).json()["approvals"].as_array().unwrap().len();
+    assert!(soon(10 * SECOND, || asked() == 1));
+    let began = std::time::Instant::now();
+    taken_over(&mut world);
+    assert!(began.elapsed() < 4 * SECOND, "`drain` is five: {:?}", began.elapsed());
+    assert_eq!(read_answer(&mut waits).unwrap().status, 403);
+}
