@@ -1,4 +1,4 @@
-//! The daemon that serves hands over to one that takes over: it drains, gives all it has, and goes once the other serves.
+//! The daemon that serves hands over to one that takes over: it drains, gives all it has, and goes once the other can serve.
 //! Until then it can go on by itself. One process at a time serves, keeps leases and writes the audit.
 
 use super::{
@@ -33,7 +33,7 @@ pub(super) enum Serving {
 pub(super) struct Times {
     /// Answers that are under way.
     pub(super) drain: Duration,
-    /// The new daemon, from when it was given all until it serves.
+    /// The new daemon, from when it was given all until it can serve.
     pub(super) takeover: Duration,
 }
 
@@ -47,7 +47,7 @@ enum Failure {
     Audit(#[from] AuditError),
     #[error("it did not serve within `takeover` under [daemon]")]
     Late,
-    #[error("it ended, or said something else than that it serves")]
+    #[error("it ended, or said something else than that it can serve")]
     Ended,
 }
 
@@ -62,6 +62,8 @@ pub(super) async fn hand_over(
     times: Times,
 ) -> Result<Serving, DaemonError> {
     info!("another daemon takes over: draining");
+    // A person takes longer than everybody else may wait.
+    broker.stop_asking();
     let waits = doors::close(doors, Course::Move, times.drain);
     let here = tokio::select! {
         biased;
@@ -79,7 +81,7 @@ pub(super) async fn hand_over(
     let given = async {
         give(&stream, doors, &resting, broker).await?;
         match receive(&stream).await? {
-            Some(byte) if Lot::of(byte) == Some(Lot::Served) => Ok(()),
+            Some(byte) if Lot::of(byte) == Some(Lot::Ready) => Ok(send(&stream, Lot::Yours, &[]).await?),
             _ => Err(Failure::Ended),
         }
     };
@@ -88,11 +90,11 @@ pub(super) async fn hand_over(
         info!("the other daemon serves; this one ends");
         return Ok(Serving::Other);
     };
-    // It learns that it is too late, if it still lives.
-    drop(stream);
     for _ in 0..TRY.1 {
         match broker.take_again() {
             Ok(()) => {
+                // It may live still, and wake up with leases that are old by then.
+                let _ = send(&stream, Lot::Mine, &[]).await;
                 drop(resting_vault);
                 return come_back(doors, resting, &failure);
             }
@@ -100,6 +102,7 @@ pub(super) async fn hand_over(
             Err(fault) => return Err(fault.into()),
         }
     }
+    let _ = send(&stream, Lot::Yours, &[]).await;
     warn!(%failure, "the other daemon has the audit, so it serves; this one ends");
     Ok(Serving::Other)
 }
@@ -153,7 +156,7 @@ async fn receive(stream: &UnixStream) -> io::Result<Option<u8>> {
     Ok((length > 0).then_some(byte[0]))
 }
 
-/// Returns when the other is gone: it has nothing to say before it serves.
+/// Returns when the other is gone: it has nothing to say before it can serve.
 async fn gone(stream: &UnixStream) {
     let _ = receive(stream).await;
 }

@@ -38,7 +38,7 @@ pub(super) struct Inherited {
     pub(super) estate: Option<OwnedFd>,
     /// The owner has locked the vault; so it stays.
     pub(super) locked: bool,
-    /// The daemon that waits for us to serve.
+    /// The daemon that waits until we can serve.
     pub(super) old: Option<Old>,
 }
 
@@ -78,10 +78,21 @@ impl Inherited {
         Ok(takeover::ask(control, self)?)
     }
 
-    /// A Unix socket, once.
+    /// All is ready: the daemon that we take over from says whether it is our turn.
+    pub(super) fn turn(&mut self) -> Result<(), DaemonError> {
+        Ok(self.old.take().map_or(Ok(()), Old::yields)?)
+    }
+
+    /// A Unix socket, once. One of a daemon's own only where it lies at this path.
     pub(super) fn unix(&mut self, name: Name, path: &Path) -> Option<Listening> {
-        let is_it = |(known, socket): &(Name, Socket)| *known == name && matches!(socket, Socket::Unix { .. });
-        let at = self.sockets.iter().position(is_it)?;
+        let fits = |socket: &Socket| match socket {
+            Socket::Unix { listener, ours: true } => {
+                listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path))
+            }
+            Socket::Unix { .. } => true,
+            Socket::Tcp(_) => false,
+        };
+        let at = self.sockets.iter().position(|(known, socket)| *known == name && fits(socket))?;
         match self.sockets.swap_remove(at).1 {
             Socket::Unix { listener, ours } => {
                 let place = if ours { Place::of(path) } else { None };

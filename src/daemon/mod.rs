@@ -90,6 +90,9 @@ pub enum DaemonError {
     /// What the daemon that serves would leave is not believed.
     #[error("the leases of the daemon that serves cannot go on here: {0}; it goes on, or restart it and they end")]
     Estate(String),
+    /// The vault would be locked, and the daemon that serves has it open.
+    #[error("the vault cannot be opened: {0}; the daemon that serves goes on")]
+    Locked(String),
     /// Nothing is overwritten.
     #[error("{0} is there already; nothing was written")]
     Exists(std::path::PathBuf),

@@ -37,11 +37,12 @@ pub(super) async fn run(
     let Found { config, recipes, paths } = found;
     let recipes = build::recipes(&config, recipes);
     begin_log(&config, &confinement);
-    let signals = Signals::new()?;
     // From here on until we serve, nobody does: all that can be done before is done.
     if options.takeover {
         inherited.take_over(&paths.control)?;
     }
+    // Not before: whoever waits for its turn ends by a signal, and the daemon that serves goes on.
+    let signals = Signals::new()?;
     let tcp = tcp.had(&mut inherited)?;
     let address = tcp.as_ref().map(|(_, address)| *address);
     let House { broker, ledger } =
@@ -52,7 +53,7 @@ pub(super) async fn run(
     broker.start(env!("CARGO_PKG_VERSION"));
     inherited.leases(&broker)?;
     suspend::watch(sleep, &broker).map_err(|fault| DaemonError::Kernel("sleep cannot be watched", fault))?;
-    unlock(&config, &broker, inherited.locked).await;
+    unlock(&config, &broker, &inherited).await?;
     let about = Arc::new(
         About::new(clock.clone(), options.readable_by_parent, &paths.vault, address, confinement)
             .launching(launcher)
@@ -67,6 +68,7 @@ pub(super) async fn run(
     if address.is_some() && !tcp::works() {
         warn!("this kernel or /proc does not tell who calls by TCP: only rules with bearer_alone let anybody call");
     }
+    inherited.turn()?;
     let doors = sockets
         .into_iter()
         .map(|(name, listening, path)| {
@@ -79,13 +81,12 @@ pub(super) async fn run(
             Served::open((name, listening), entrance, (path, listen::modes(name)), resting)
         })
         .collect::<Result<Vec<_>, _>>()?;
+    // What nobody wanted of it is closed: who calls there is refused and not left to wait.
+    drop(inherited);
     let [at, control, gateway] = [&paths.broker, &paths.control, &paths.gateway].map(|path| path.display());
     let by = address.map_or("off".to_owned(), |address| address.to_string());
     info!(broker = %at, %control, %gateway, tcp = %by, "serving");
     notify::ready(&told(&broker));
-    if let Some(old) = inherited.old.take() {
-        old.may_go();
-    }
     code::give_back();
     let times = Times { drain: config.daemon.drain, takeover: config.daemon.takeover };
     serve(&broker, signals, doors, successors, times).await
@@ -116,10 +117,18 @@ async fn serve(
 }
 
 /// Opens the vault, where nobody needs to type a passphrase nor locked it in the process before.
-async fn unlock(config: &Config, broker: &Broker, locked: bool) {
-    let by_itself = config.vault.unlock != Unlock::Passphrase && !locked;
-    if by_itself && let Err(fault) = broker.unlock(None, None, Rollback::Refuse).await {
-        error!(%fault, "the vault stays locked");
+async fn unlock(config: &Config, broker: &Broker, inherited: &Inherited) -> Result<(), DaemonError> {
+    if config.vault.unlock == Unlock::Passphrase || inherited.locked {
+        return Ok(());
+    }
+    match broker.unlock(None, None, Rollback::Refuse).await {
+        // Who serves now has it open.
+        Err(fault) if inherited.old.is_some() => Err(DaemonError::Locked(fault.to_string())),
+        Err(fault) => {
+            error!(%fault, "the vault stays locked");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     endpoint::TAKEOVER,
     sys::{passing, peer},
 };
+use nix::errno::Errno;
 use std::{
     io::{self, Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
@@ -28,6 +29,9 @@ pub enum TakeoverError {
     /// It says no.
     #[error("the daemon that serves refuses ({0}); only its owner takes over, one at a time")]
     Refused(String),
+    /// It went on serving when it was given no answer for too long.
+    #[error("the daemon that serves waited no longer and goes on; raise `takeover` under [daemon], or try again")]
+    Late,
     /// It ended, or went on serving.
     #[error("the daemon that serves broke off: {0}; its log says why")]
     Broken(io::Error),
@@ -48,8 +52,12 @@ pub(super) enum Lot {
     Locked,
     /// That was all: it is your turn.
     End,
-    /// From the new one: I serve.
-    Served,
+    /// From the new one: I can serve.
+    Ready,
+    /// The old one's last word: serve, I don't any more.
+    Yours,
+    /// Or that: you are too late, I go on.
+    Mine,
 }
 
 impl Lot {
@@ -63,14 +71,17 @@ impl Lot {
             Self::Estate => b'*',
             Self::Locked => b'#',
             Self::End => b'.',
-            Self::Served => b'!',
+            Self::Ready => b'!',
+            Self::Yours => b'+',
+            Self::Mine => b'-',
         }
     }
 
     /// From the byte.
     pub(super) fn of(byte: u8) -> Option<Self> {
         let named = Name::ALL.into_iter().flat_map(|name| [Self::Ours(name), Self::Given(name), Self::Resting(name)]);
-        named.chain([Self::Estate, Self::Locked, Self::End, Self::Served]).find(|lot| lot.byte() == byte)
+        let alone = [Self::Estate, Self::Locked, Self::End, Self::Ready, Self::Yours, Self::Mine];
+        named.chain(alone).find(|lot| lot.byte() == byte)
     }
 }
 
@@ -78,9 +89,20 @@ impl Lot {
 pub(super) struct Old(UnixStream);
 
 impl Old {
-    /// We serve: it may go. One that is gone already is no fault.
-    pub(super) fn may_go(self) {
-        let _ = passing::send(self.0.as_fd(), &[Lot::Served.byte()], &[]);
+    /// We can serve: it goes, or has gone already.
+    ///
+    /// # Errors
+    /// It has gone on without us. What it gave us is old by now.
+    pub(super) fn yields(self) -> Result<(), TakeoverError> {
+        let mut word = [0];
+        // Where nobody hears it, what was said before that tells why.
+        let _ = passing::send(self.0.as_fd(), &[Lot::Ready.byte()], &[]);
+        match passing::receive(self.0.as_fd(), &mut word) {
+            Ok((0, _)) | Err(Errno::ECONNRESET) => Ok(()),
+            Ok(_) if Lot::of(word[0]) == Some(Lot::Yours) => Ok(()),
+            Ok(_) => Err(TakeoverError::Late),
+            Err(errno) => Err(TakeoverError::Broken(errno.into())),
+        }
     }
 }
 
@@ -135,7 +157,7 @@ fn take(stream: &UnixStream, into: &mut Inherited) -> io::Result<()> {
             Lot::Resting(name) => resting.extend(fds.into_iter().map(|fd| (name, fd))),
             Lot::Estate => estate = fds.pop(),
             Lot::Locked => into.locked = true,
-            Lot::Served => return Err(strange()),
+            Lot::Ready | Lot::Yours | Lot::Mine => return Err(strange()),
             Lot::End => break,
             lot @ (Lot::Ours(name) | Lot::Given(name)) => {
                 let fd = fds.pop().ok_or_else(strange)?;
@@ -161,7 +183,7 @@ mod tests {
     fn every_lot_has_a_byte_of_its_own() {
         let known = (0..=u8::MAX).filter_map(|byte| Some((byte, Lot::of(byte)?)));
         let known: Vec<_> = known.collect();
-        assert_eq!(known.len(), 4 * 3 + 4);
+        assert_eq!(known.len(), 4 * 3 + 6);
         assert!(known.iter().all(|(byte, lot)| lot.byte() == *byte));
     }
 }

@@ -2,7 +2,9 @@
 //! goes wrong on the way, one of them serves.
 
 use crate::{
-    harness::{Answer, MINE, SECOND, UPSTREAM, VIRTUAL, World, fed, is_root, random_key, read_answer, request, soon},
+    harness::{
+        Answer, MINE, SECOND, UPSTREAM, VIRTUAL, World, fed, is_root, random_key, read_answer, request, signal, soon,
+    },
     http::{over, read_head},
     narrowing::narrowed,
     needs::missing,
@@ -11,7 +13,8 @@ use crate::{
 use serde_json::Value;
 use sixty::{demo::studio::Fault, sys::passing};
 use std::{
-    io::Write,
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
     os::{
         fd::AsFd,
         unix::{
@@ -258,6 +261,11 @@ fn a_process_that_cannot_serve_leaves_the_old_one_serving() {
     assert_eq!(successor(&world).wait().unwrap().code(), Some(78), "{}", world.log());
     std::fs::copy(&aside, &vault).unwrap();
     assert_eq!((asked(&world, &key), world.mint(UPSTREAM).status), (200, 201));
+    let (file, right) = (world.path("vault.key"), std::fs::read(world.path("vault.key")).unwrap());
+    std::fs::write(&file, [7; 32]).unwrap();
+    assert_eq!(successor(&world).wait().unwrap().code(), Some(1), "{}", world.log());
+    std::fs::write(&file, right).unwrap();
+    assert_eq!((asked(&world, &key), world.mint(UPSTREAM).status), (200, 201), "a vault that is open stays so");
     let mut killed = successor(&world);
     killed.kill().unwrap();
     assert_eq!(killed.wait().unwrap().signal(), Some(9));
@@ -460,4 +468,97 @@ fn the_port_of_the_gateway_goes_along_and_new_rules_bite() {
     world.configure(&format!("{tcp}{}", MINE.replace("\"mine\"", "\"renamed\"")));
     taken_over(&mut world);
     assert_eq!(live(&world), 0, "no rule of now gave it");
+}
+
+#[test]
+fn a_port_that_is_not_wanted_any_more_is_closed() {
+    let mut world = World::with_key(&format!("[gateway]\nlisten = \"127.0.0.1:0\"\n{MINE}"));
+    let place = world.status()["gateway"]["listen"].as_str().unwrap().to_owned();
+    let mut resting = TcpStream::connect(&place).unwrap();
+    resting.set_read_timeout(Some(5 * SECOND)).unwrap();
+    world.configure(MINE);
+    taken_over(&mut world);
+    assert_eq!(live(&world), 0, "it serves by now");
+    assert_eq!(TcpStream::connect(&place).unwrap_err().kind(), ErrorKind::ConnectionRefused, "nobody listens there");
+    assert_eq!(resting.read(&mut [0]).unwrap_or_default(), 0, "nobody is left to wait");
+}
+
+#[test]
+fn a_process_that_waits_for_its_turn_can_be_interrupted() {
+    let world = World::with_key(MINE);
+    let key = world.mint(DETACHED).token();
+    world.studio.next(Fault::SlowHead(3 * SECOND));
+    let mut running = send(&world, &key, CHAT, QUESTION);
+    assert!(soon(5 * SECOND, || world.studio.requests() == 1));
+    let mut waits = successor(&world);
+    assert!(soon(5 * SECOND, || world.log().contains("another daemon takes over")), "{}", world.log());
+    signal(waits.id(), "INT");
+    assert_eq!(waits.wait().unwrap().signal(), Some(2), "{}", world.log());
+    assert_eq!(read_answer(&mut running).unwrap().status, 200, "what was under way goes on");
+    assert_eq!((asked(&world, &key), world.status()["pid"].as_u64()), (200, Some(world.pid().into())));
+}
+
+/// A daemon that takes over and is held up until the one before has gone on without it.
+fn too_late(world: &World) -> Child {
+    world.studio.next(Fault::SlowHead(SECOND));
+    let mut running = send(world, &world.mint(DETACHED).token(), CHAT, QUESTION);
+    assert!(soon(5 * SECOND, || world.studio.requests() == 1));
+    let late = successor(world);
+    assert!(soon(5 * SECOND, || world.log().contains("another daemon takes over")), "{}", world.log());
+    signal(late.id(), "STOP");
+    assert_eq!(read_answer(&mut running).unwrap().status, 200);
+    assert!(soon(5 * SECOND, || world.log().contains("the takeover failed")), "{}", world.log());
+    late
+}
+
+#[test]
+fn one_that_comes_too_late_does_not_serve_beside_the_other() {
+    let world = World::with_daemon("takeover = \"1s\"");
+    let places = "runtime_dir = \"DIRECTORY/run\"\nstate_dir = \"DIRECTORY/state\"";
+    // Nor where another audit is nobody's.
+    world.configure(&format!("[daemon]\n{places}\n[audit]\npath = \"DIRECTORY/state/other.ndjson\"\n{MINE}"));
+    let mut late = too_late(&world);
+    signal(late.id(), "CONT");
+    assert_eq!(late.wait().unwrap().code(), Some(69), "{}", world.log());
+    assert!(world.log().contains("waited no longer and goes on"), "{}", world.log());
+    assert_eq!((world.mint(DETACHED).status, live(&world)), (201, 2));
+}
+
+#[test]
+fn one_that_comes_too_late_brings_back_no_lease() {
+    let mut world = World::with_daemon("takeover = \"1s\"");
+    let mut late = too_late(&world);
+    world.control_http("DELETE", "/v1/leases?all=true", None);
+    assert_eq!(world.stop(), Some(0));
+    signal(late.id(), "CONT");
+    assert_eq!(late.wait().unwrap().code(), Some(69), "{}", world.log());
+    verified(&world);
+}
+
+#[test]
+fn a_socket_that_is_to_lie_elsewhere_is_made_there() {
+    let mut world = World::with_key(MINE);
+    let mut resting = UnixStream::connect(world.broker()).unwrap();
+    let elsewhere = world.path("run/elsewhere.sock");
+    let mut command = world.daemon_command();
+    let new = command.args(["--takeover", "--socket"]).arg(&elsewhere).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(world.ended().code(), Some(0), "{}", world.log());
+    world.adopt(new);
+    let whoami = request("GET", "/v1/whoami", None, "keep-alive");
+    assert_eq!(over(&mut resting, &whoami).unwrap().status, 200);
+    assert_eq!(over(&mut UnixStream::connect(&elsewhere).unwrap(), &whoami).unwrap().status, 200);
+    assert!(UnixStream::connect(world.broker()).is_err(), "nobody is left to wait there");
+}
+
+#[test]
+fn who_waits_for_a_person_holds_nobody_up_and_is_answered() {
+    let mut world = World::with_key(&format!("{MINE}approve = \"always\"\n"));
+    let mut waits = UnixStream::connect(world.broker()).unwrap();
+    waits.write_all(request("POST", "/v1/leases", Some(VIRTUAL), "close").as_bytes()).unwrap();
+    let asked = || world.control_http("GET", "/v1/approvals", None).json()["approvals"].as_array().unwrap().len();
+    assert!(soon(10 * SECOND, || asked() == 1));
+    let began = std::time::Instant::now();
+    taken_over(&mut world);
+    assert!(began.elapsed() < 4 * SECOND, "`drain` is five: {:?}", began.elapsed());
+    assert_eq!(read_answer(&mut waits).unwrap().status, 403);
 }

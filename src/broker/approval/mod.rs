@@ -177,7 +177,7 @@ impl Operator<'_> {
 }
 
 impl Broker {
-    /// Whoever waits for a person is told no: the daemon ends.
+    /// Whoever waits for a person is told no: the daemon ends, or hands over.
     pub fn stop_asking(&self) {
         self.0.approvals.forget(Forget::All);
     }
