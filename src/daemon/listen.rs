@@ -45,8 +45,8 @@ pub(super) enum Tcp {
     Off,
     /// This one.
     Bound(TcpListener),
-    /// The one of the daemon that is taken over from.
-    Expected(SocketAddr),
+    /// The one of the daemon that is taken over from; else this one, where any port will do.
+    Expected(SocketAddr, Option<TcpListener>),
 }
 
 /// What the config wants by TCP. Before the daemon is confined: later it can bind no port, nor try whether callers by TCP
@@ -63,7 +63,7 @@ pub(super) fn gateway_tcp(
         return Ok(Tcp::Bound(listener));
     }
     if takeover && address.port() == 0 {
-        return Ok(Tcp::Expected(address));
+        return Ok(Tcp::Expected(address, TcpListener::bind(address).ok()));
     }
     match TcpListener::bind(address) {
         Ok(listener) => {
@@ -71,7 +71,7 @@ pub(super) fn gateway_tcp(
             notify::store(Name::GatewayTcp.text(), listener.as_fd());
             Ok(Tcp::Bound(listener))
         }
-        Err(fault) if takeover && fault.kind() == io::ErrorKind::AddrInUse => Ok(Tcp::Expected(address)),
+        Err(fault) if takeover && fault.kind() == io::ErrorKind::AddrInUse => Ok(Tcp::Expected(address, None)),
         Err(fault) => Err(DaemonError::Port(address, fault)),
     }
 }
@@ -85,9 +85,9 @@ impl Tcp {
         let listener = match self {
             Tcp::Off => return Ok(None),
             Tcp::Bound(listener) => listener,
-            Tcp::Expected(address) => {
+            Tcp::Expected(address, else_this) => {
                 let fault = || DaemonError::Port(address, io::ErrorKind::AddrInUse.into());
-                inherited.tcp(Some(address)).ok_or_else(fault)?
+                inherited.tcp(Some(address)).or(else_this).ok_or_else(fault)?
             }
         };
         let unknown = |fault| DaemonError::Kernel("the gateway's address is not known", fault);

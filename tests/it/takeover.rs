@@ -457,7 +457,9 @@ fn where_nobody_serves_there_is_nothing_to_take_over() {
 #[test]
 fn the_port_of_the_gateway_goes_along_and_new_rules_bite() {
     let tcp = "[gateway]\nlisten = \"127.0.0.1:0\"\n";
-    let mut world = World::with_key(&format!("{tcp}{MINE}"));
+    let mut world = World::with_key(MINE);
+    world.configure(&format!("{tcp}{MINE}"));
+    taken_over(&mut world);
     let status = world.status();
     let port = |status: &Value| status["gateway"]["listen"].as_str().map(str::to_owned);
     let before = port(&status);
