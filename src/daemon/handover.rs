@@ -90,6 +90,7 @@ pub(super) async fn hand_over(
         info!("the other daemon serves; this one ends");
         return Ok(Serving::Other);
     };
+    let mut audit = None;
     for _ in 0..TRY.1 {
         match broker.take_again() {
             Ok(()) => {
@@ -98,9 +99,12 @@ pub(super) async fn hand_over(
                 drop(resting_vault);
                 return come_back(doors, resting, &failure);
             }
-            Err(AuditError::Busy(_)) => tokio::time::sleep(TRY.0).await,
-            Err(fault) => return Err(fault.into()),
+            Err(fault) => audit = Some(fault),
         }
+        tokio::time::sleep(TRY.0).await;
+    }
+    if let Some(fault) = audit.filter(|fault| !matches!(fault, AuditError::Busy(_))) {
+        return Err(fault.into());
     }
     let _ = send(&stream, Lot::Yours, &[]).await;
     warn!(%failure, "the other daemon has the audit, so it serves; this one ends");

@@ -38,13 +38,10 @@ pub fn line(pid: i32, uid: Option<u32>, exe: Option<PathBuf>, command: &[Vec<u8>
 
 /// The first words of a command line. Whatever may be a secret is left out.
 pub fn words(command: &[Vec<u8>], most: usize) -> String {
-    let mut hide = false;
-    let mut told: Vec<String> = Vec::new();
-    for word in command.iter().take(most) {
-        let word = String::from_utf8_lossy(word);
-        told.push(if hide { "***".into() } else { shown(&word) });
-        hide = names_a_secret(&word) && !word.contains('=');
-    }
+    let words: Vec<_> = command.iter().take(most).map(|word| String::from_utf8_lossy(word)).collect();
+    let hidden = |at: usize| at > 0 && hides(&words[at - 1], &words[at]);
+    let tell = |at: usize| if hidden(at) { "***".into() } else { shown(&words[at]) };
+    let mut told: Vec<String> = (0..words.len()).map(tell).collect();
     if command.len() > most {
         told.push("…".into());
     }
@@ -72,10 +69,20 @@ fn shown(word: &str) -> String {
     runs.iter().fold(word.to_owned(), |word, run| word.replace(run, "***"))
 }
 
+/// Whether a word may be a secret for what stands before it.
+fn hides(before: &str, word: &str) -> bool {
+    match before {
+        // With a password, if with one. `python3 -u agent.py` is to be told.
+        "-u" | "--user" => word.contains(':'),
+        "-H" | "-p" => true,
+        _ => names_a_secret(before) && !before.contains('='),
+    }
+}
+
 fn names_a_secret(word: &str) -> bool {
     let word = word.to_ascii_lowercase();
     let telling = ["pass", "token", "secret", "key", "auth", "bearer", "credential", "cookie", "header", "pwd"];
-    matches!(word.as_str(), "-h" | "-u" | "-p" | "--user") || telling.iter().any(|name| word.contains(name))
+    telling.iter().any(|name| word.contains(name))
 }
 
 #[cfg(test)]
@@ -90,8 +97,10 @@ mod tests {
     #[test]
     fn a_line_tells_the_program_and_never_a_secret() {
         assert_eq!(told(&["python3", "agent.py", "--fast"]), "pid 7 uid 1000 /usr/bin/x: python3 agent.py --fast");
+        assert!(told(&["python3", "-u", "agent.py"]).ends_with(" python3 -u agent.py"));
         for words in [
-            &["curl", "-H", "Authorization: Bearer hunter2"][..],
+            &["curl", "-u", "me:hunter2"][..],
+            &["curl", "-H", "Authorization: Bearer hunter2"],
             &["curl", "https://u:p@h/?q=sk-0123456789abcdef"],
             &["psql", "postgres://me:hunter2@db/x"],
             &["curl", "--user", "me:hunter2"],
