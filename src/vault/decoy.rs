@@ -21,15 +21,14 @@ impl Vault {
             let traps = self.traps();
             return traps.iter().find(|trap| trap.starts_with(hash)).map(|trap| (told(trap), None));
         };
-        let entry = open.entries.values().find(|entry| entry.trap.is_some_and(|trap| trap.starts_with(hash)))?;
-        Some((entry.meta.fingerprint.clone(), Some(entry.meta.name.clone())))
+        let (trap, name) = open.traps.iter().find(|(trap, _)| trap.starts_with(hash))?;
+        Some((told(trap), Some(name.clone())))
     }
 
     /// Whether anything shown is to be looked at.
     pub fn has_traps(&self) -> bool {
         let state = self.state();
-        let open = state.open.as_ref();
-        open.map_or_else(|| !self.traps().is_empty(), |open| open.entries.values().any(|entry| entry.trap.is_some()))
+        state.open.as_ref().map_or_else(|| !self.traps().is_empty(), |open| !open.traps.is_empty())
     }
 
     /// The decoys alone, in the order of their names.

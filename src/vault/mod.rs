@@ -134,7 +134,7 @@ impl Vault {
         let taken = {
             let mut state = self.state();
             if let Some(open) = state.open.as_ref() {
-                *self.traps() = open.entries.values().filter_map(|entry| entry.trap).collect();
+                *self.traps() = open.traps.iter().map(|(trap, _)| *trap).collect();
                 *self.quarantined() = open.entries.values().filter_map(Entry::quarantined).collect();
             }
             state.lock()

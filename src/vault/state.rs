@@ -3,7 +3,7 @@
 
 use super::{
     LendError, SaveError,
-    entry::{Entries, Entry},
+    entry::{Entries, Entry, Trap},
     files::Sealed,
     header::Header,
 };
@@ -33,6 +33,8 @@ pub(super) struct Open {
     pub(super) header: Header,
     pub(super) generation: u64,
     pub(super) entries: Entries,
+    /// Of the decoys among them: every request asks for these, and mostly there are none.
+    pub(super) traps: Vec<(Trap, KeyName)>,
     /// Whether a use was noted since the last write.
     pub(super) used: bool,
 }
@@ -89,6 +91,11 @@ impl Taken {
 }
 
 impl Open {
+    pub(super) fn new(root: Arc<Secret>, header: Header, generation: u64, entries: Entries) -> Self {
+        let traps = traps(&entries);
+        Self { root, header, generation, entries, traps, used: false }
+    }
+
     /// Its own key, and all that it keeps.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &Arc<Secret>> {
         std::iter::once(&self.root).chain(self.entries.values().map(|entry| &entry.key))
@@ -119,6 +126,11 @@ impl Open {
                 *entry = now.clone();
             }
         }
+        self.traps = traps(&entries);
         self.entries = entries;
     }
+}
+
+fn traps(entries: &Entries) -> Vec<(Trap, KeyName)> {
+    entries.values().filter_map(|entry| Some((entry.trap?, entry.meta.name.clone()))).collect()
 }

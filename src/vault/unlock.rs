@@ -46,7 +46,7 @@ impl Vault {
         getrandom::fill(&mut header.salt).map_err(|_| UnlockError::Random)?;
         let root = Arc::new(derive::root(with, kdf, header.salt).await?);
         header.check = seal::check_value(&root).ok_or(SaveError::Gone)?;
-        let open = Open { root, header, generation: 1, entries: Entries::new(), used: false };
+        let open = Open::new(root, header, 1, Entries::new());
         vault.files.write(&open.sealed()?)?;
         let since = vault.now();
         vault.state().hold(since, open.secrets())?;
@@ -117,7 +117,7 @@ impl Vault {
         state.stands(opening.since)?;
         let contents = seal::unseal(&opening.root, &found.file).map_err(|fault| told(fault, opening.means))?;
         let (root, header, generation) = (opening.root.clone(), found.header, contents.generation);
-        let mut open = Open { root, header, generation, entries: contents.entries, used: false };
+        let mut open = Open::new(root, header, generation, contents.entries);
         let head = found.head.as_ref().map_or(Head::Lost, |bytes| head::read(&open.root, bytes));
         let due = match (head::judge(generation, head), opening.rollback) {
             (Ok(()), _) if head == Head::At(generation) => None,

@@ -55,7 +55,7 @@ impl House {
         let mut house = house.opened()?;
         let place = format!(r#""provider":"dashscope","region":"singapore","endpoint":"https://{provider}""#);
         house.add_key("bench/main", &place)?;
-        house.daemon = None;
+        house.stop();
         // As a daemon is that finds its vault: nothing of the key's coming is left in its figures.
         house.opened()
     }
@@ -67,13 +67,18 @@ impl House {
 
     /// Starts the daemon anew and waits until it says that it is ready.
     pub(crate) fn start(&mut self) -> Done {
-        self.daemon = None;
+        self.stop();
         let ready = Notified::at(&self.socket("ready"))?;
         let mut command = Command::new(program());
         command.arg("daemon").arg("--config").arg(self.state.path().join("sixty.toml")).env_clear();
         command.env("HOME", self.state.path()).env("NOTIFY_SOCKET", ready.path()).stdin(Stdio::null());
         self.daemon = Some(Guarded::spawn(&mut command)?);
         ready.wait()
+    }
+
+    /// Ends the daemon, and waits for its end.
+    pub(crate) fn stop(&mut self) {
+        self.daemon = None;
     }
 
     pub(crate) fn pid(&self) -> u32 {

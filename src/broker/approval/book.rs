@@ -45,6 +45,8 @@ struct Book {
     prompts: Vec<Prompt>,
     /// The oldest first.
     yeses: Vec<Yes>,
+    /// How often something was taken back.
+    forgotten: u64,
 }
 
 /// One question to a person. Whoever asks the same waits for the same answer.
@@ -93,19 +95,18 @@ impl Approvals {
         matter: Matter,
         shown: impl Future<Output = Result<Portrait, AttestError>>,
     ) -> Result<Result<Approver, Unapproved>, AttestError> {
-        let joined = self.book().join(&instance, &matter);
-        let (id, until, told) = match joined {
-            Some(joined) => joined,
-            None => {
-                let uid = matter.uid;
-                if !self.book().has_room(uid, &self.options) {
-                    return Ok(Err(Unapproved::Crowded));
-                }
-                match self.begin(instance, matter, shown.await?) {
-                    Some(begun) => begun,
-                    None => return Ok(Err(Unapproved::Crowded)),
-                }
-            }
+        let (joined, has_room, since) = {
+            let mut book = self.book();
+            (book.join(&instance, &matter), book.has_room(matter.uid, &self.options), book.forgotten)
+        };
+        let begun = match joined {
+            Some(joined) => Ok(joined),
+            None if !has_room => Err(Unapproved::Crowded),
+            None => self.begin(instance, matter, shown.await?, since),
+        };
+        let (id, until, told) = match begun {
+            Ok(begun) => begun,
+            Err(no) => return Ok(Err(no)),
         };
         Ok(Caller { approvals: self, id, until, told }.answer().await)
     }
@@ -115,14 +116,19 @@ impl Approvals {
         instance: Instance,
         matter: Matter,
         shown: Portrait,
-    ) -> Option<(ApprovalId, Boottime, Arc<Notify>)> {
+        since: u64,
+    ) -> Result<(ApprovalId, Boottime, Arc<Notify>), Unapproved> {
         let mut book = self.book();
+        // While the program was looked at: what was taken back then would be asked about after all.
+        if book.forgotten != since {
+            return Err(Unapproved::Withdrawn);
+        }
         // Another caller was quicker.
         if let Some(joined) = book.join(&instance, &matter) {
-            return Some(joined);
+            return Ok(joined);
         }
         if !book.has_room(matter.uid, &self.options) {
-            return None;
+            return Err(Unapproved::Crowded);
         }
         // If the kernel has no randomness, nothing else works either.
         let id = ApprovalId(chance::number().unwrap_or_default());
@@ -132,7 +138,7 @@ impl Approvals {
         info!(%id, key = %matter.key, pid, "a person is asked for approval");
         book.prompts.push(Prompt { id, matter, instance, shown, until, callers: 1, answer: None, told });
         self.news.notify_one();
-        Some(at)
+        Ok(at)
     }
 
     /// The next question to be asked: the oldest that has a second left.
@@ -218,6 +224,7 @@ impl Approvals {
             Forget::Key(only) => key == only,
         };
         let mut book = self.book();
+        book.forgotten += 1;
         book.yeses.retain(|yes| !named(&yes.matter.key));
         for gone in book.prompts.extract_if(.., |prompt| named(&prompt.matter.key)) {
             gone.told.notify_waiters();
@@ -376,5 +383,20 @@ mod tests {
         assert!(matches!(approvals.answer(id, YES, |_| Ok::<_, ()>(())), Ok(Some(1))));
         assert!(approvals.remembered(&instance, &matter("60s")).is_some());
         assert!(approvals.remembered(&instance, &matter("24h")).is_none());
+    }
+    #[tokio::test]
+    async fn what_is_taken_back_while_the_caller_is_looked_at_is_not_asked_about() {
+        let ((approvals, _winder), (instance, shown)) = (book(), asks().await);
+        let looked_at = Notify::new();
+        let look = async {
+            looked_at.notified().await;
+            Ok(shown)
+        };
+        let mut waits = pin!(approvals.wait(instance, matter("60s"), look));
+        assert!(soon(&mut waits).await.is_none());
+        approvals.forget(Forget::All);
+        looked_at.notify_one();
+        assert!(matches!(soon(&mut waits).await, Some(Ok(Err(Unapproved::Withdrawn)))));
+        assert!(approvals.waiting().is_empty());
     }
 }
