@@ -3,7 +3,7 @@
 
 use super::{AttestError, Attestor, Peer, exe::Program};
 use crate::{
-    model::ancestry::words,
+    model::{ancestry::words, cut},
     policy::Needs,
     sys::{descent, procfs::ProcDir},
 };
@@ -97,22 +97,9 @@ fn kin(process: &ProcDir) -> Kin {
     }
 }
 
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().find(|(at, letter)| at + letter.len_utf8() > most) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_value_outgrows_its_bound() {
-        assert_eq!(cut("äää", 5), "ää…");
-        assert_eq!(cut("ää", 4), "ää");
-    }
 
     #[tokio::test]
     async fn a_process_is_shown_with_all_that_started_it() {

@@ -19,7 +19,7 @@ use super::table::Table;
 use super::time::span;
 use super::words::Unquoted;
 use crate::client::Method;
-use crate::model::ApprovalId;
+use crate::model::{ApprovalId, cut};
 
 /// `sixty approve`.
 #[derive(Debug, Args)]
@@ -207,9 +207,12 @@ fn shown(one: &Approval) -> String {
     format!("{table}\n")
 }
 
+/// Bytes of one value: what is longer would scroll the others off the screen. `--json` has all of it.
+const VALUE: usize = 512;
+
 /// Without room that would push what follows to where a line of ours seems to begin.
 fn close(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    cut(&text.split_whitespace().collect::<Vec<_>>().join(" "), VALUE)
 }
 
 impl Kin {
@@ -246,5 +249,8 @@ mod tests {
         let asks = vec![Given { what: "model".into(), how }];
         let one = Approval { id, key, rule, remembered: false, callers: 1, expires_in: 9, asks, caller };
         assert_eq!(shown(&one).matches("qwen key other/key\n").count(), 2, "{}", shown(&one));
+        let asks = vec![Given { what: "path".into(), how: "/v1/x".repeat(800) }];
+        let long = shown(&Approval { asks, ..one });
+        assert!(long.lines().all(|line| line.len() < 600) && long.contains('…'), "{long}");
     }
 }

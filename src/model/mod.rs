@@ -32,7 +32,7 @@ pub use narrowing::{Mark, Narrowing, Node, NodeId, Revocable};
 pub use object::Object;
 pub use path::CallPath;
 pub use pattern::Pattern;
-pub use plain::plain;
+pub use plain::{cut, plain};
 pub use principal::{Fact, Principal, Selector};
 pub use refusal::{Code, Refusal, RequestId, Retry};
 pub use request::{Kind, Owner, Request, Scope};

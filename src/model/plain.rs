@@ -10,6 +10,16 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// Text of at most so many bytes, four at least. The middle is left out: of a path its beginning and its end tell most.
+pub fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let half = most.saturating_sub('…'.len_utf8()) / 2;
+    let (first, last) = (text.floor_char_boundary(half), text.ceil_char_boundary(text.len() - half));
+    format!("{}…{}", &text[..first], &text[last..])
+}
+
 /// Controls, and what Unicode has for turning text around, ending lines and joining letters unseen: all that is
 /// `Default_Ignorable_Code_Point` in its DerivedCoreProperties.txt, and the few that are blank or invisible beside.
 fn steers(letter: char) -> bool {
@@ -36,5 +46,14 @@ mod tests {
         for unseen in ['\u{61c}', '\u{3164}', '\u{2800}', '\u{fe0f}', '\u{e0041}'] {
             assert_eq!(plain(&format!("a{unseen}b")), format!("a{}b", unseen.escape_unicode()));
         }
+    }
+    #[test]
+    fn no_text_outgrows_its_bound_or_loses_its_ends() {
+        assert_eq!((cut("ää", 4), cut("aäb", 3)), ("ää".into(), "…".into()));
+        for most in 4..40 {
+            assert!(cut(&"äb".repeat(40), most).len() <= most, "{most}");
+        }
+        let path = cut(&format!("/home/{}/agent", "x/".repeat(99)), 40);
+        assert!(path.starts_with("/home/") && path.ends_with("/agent"), "{path}");
     }
 }

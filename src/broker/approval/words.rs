@@ -4,7 +4,7 @@
 use super::Waiting;
 use crate::{
     attest::{Kin, Portrait},
-    model::plain,
+    model::{cut, plain},
 };
 
 /// Bytes of one value.
@@ -60,16 +60,6 @@ fn shown(text: &str) -> String {
     let close: Vec<_> = text.split_whitespace().collect();
     let marked = |text: String, sign: char| text.replace(sign, &sign.escape_unicode().to_string());
     cut(&['<', '>', '&'].into_iter().fold(plain(&close.join(" ")), marked), VALUE)
-}
-
-/// The middle is left out: of a path its beginning and its end tell most.
-fn cut(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
-    }
-    let half = (most - '…'.len_utf8()) / 2;
-    let (first, last) = (text.floor_char_boundary(half), text.ceil_char_boundary(text.len() - half));
-    format!("{}…{}", &text[..first], &text[last..])
 }
 
 /// As many lines as there is room for; that some are missing is said.
